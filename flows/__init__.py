@@ -1,0 +1,1 @@
+"""ORDER: which task follows which."""

@@ -1,0 +1,1 @@
+"""PIXELS: uint8 arrays in, arrays and numbers out."""

@@ -1,0 +1,1 @@
+"""TENSORS: networks, losses, training loop, checkpoints, sampling, ranking, metrics, figures."""
