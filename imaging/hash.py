@@ -1,0 +1,97 @@
+"""Perceptual hashes of 64 bits, equal to those of imagehash, and all close pairs among many."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from imaging.decode import Image8
+
+BITS = 64
+BLOCK = 1 << 21  # candidate pairs compared at a time: bounds the memory, about 100 MB
+
+HashKind = Literal["phash", "dhash", "whash"]
+Hashes = NDArray[np.uint64]
+Rows = NDArray[np.int64]
+
+
+def perceptual_hash(image: Image8, kind: HashKind = "phash") -> int:
+    """The 64-bit hash of an image [H, W, 3]: the bits of imagehash's function of that name, the first one highest."""
+    bits = getattr(imagehash, kind)(Image.fromarray(image)).hash
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def distance_bits(threshold: int | str) -> int:
+    """How many of the 64 bits may differ: 4 is 4, "99%" similar is 0 bits, "95%" 3, "90%" 6 (rounded down)."""
+    if isinstance(threshold, str):
+        if not threshold.endswith("%"):
+            raise ValueError(f'{threshold!r} is no threshold: give bits (4) or a similarity ("95%")')
+        threshold = math.floor(BITS * (100 - float(threshold[:-1])) / 100 + 1e-9)
+    if not 0 <= threshold <= BITS:
+        raise ValueError(f"a distance of {threshold} bits is outside 0..{BITS}")
+    return threshold
+
+
+def near_pairs(hashes: Hashes, max_distance: int) -> Rows:
+    """All pairs (i < j) of rows whose hashes differ in at most max_distance bits, sorted, int64 [M, 2].
+
+    Exact (multi-index hashing, Norouzi et al. 2012, arXiv:1307.2982): of m parts of such a pair at least one differs
+    in at most max_distance // m bits, so only rows that nearly agree in a part are compared.
+    """
+    hashes = np.ascontiguousarray(hashes, dtype=np.uint64)
+    found = [np.empty((0, 2), dtype=np.int64)]
+    num_parts = _num_parts(len(hashes), max_distance)
+    for low, high in itertools.pairwise(BITS * part // num_parts for part in range(num_parts + 1)):
+        keys = (hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
+        order = np.argsort(keys, kind="stable")
+        sorted_hashes = hashes[order]
+        for left, right in _candidates(keys[order], high - low, max_distance // num_parts):
+            near = np.bitwise_count(sorted_hashes[left] ^ sorted_hashes[right]) <= max_distance
+            pairs = np.stack([order[left[near]], order[right[near]]], axis=1)
+            found.append(np.sort(pairs, axis=1))
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def _num_parts(num_rows: int, max_distance: int) -> int:
+    """The number of parts with the fewest look-ups and comparisons, were the hashes uniform."""
+
+    def cost(num_parts: int) -> float:
+        width = BITS // num_parts
+        masks = sum(math.comb(width, bits) for bits in range(max_distance // num_parts + 1))
+        return float(num_parts * masks * num_rows * (1 + num_rows / 2**width))
+
+    return min(range(1, min(max_distance, BITS - 1) + 2), key=cost)
+
+
+def _candidates(keys: Hashes, width: int, radius: int) -> Iterator[tuple[Rows, Rows]]:
+    """Pairs of positions in sorted keys that differ in at most radius of width bits, in blocks, each pair once."""
+    positions = np.arange(len(keys))
+    ends = np.searchsorted(keys, keys, side="right")
+    yield from _ranges(positions, positions + 1, ends)
+    for num_bits in range(1, radius + 1):
+        for bits in itertools.combinations(range(width), num_bits):
+            mask = np.uint64(sum(1 << bit for bit in bits))
+            lower = positions[keys & np.uint64(1 << bits[-1]) == 0]
+            wanted = keys[lower] ^ mask
+            starts = np.searchsorted(keys, wanted, side="left")
+            yield from _ranges(lower, starts, np.searchsorted(keys, wanted, side="right"))
+
+
+def _ranges(left: Rows, starts: Rows, ends: Rows) -> Iterator[tuple[Rows, Rows]]:
+    """Each left position beside every position of its range [start, end), in blocks of about BLOCK pairs."""
+    counts = ends - starts
+    totals = np.concatenate([[0], np.cumsum(counts)])
+    first = 0
+    while first < len(left):
+        last = max(first + 1, int(np.searchsorted(totals, totals[first] + BLOCK, side="right")) - 1)
+        part = slice(first, last)
+        offsets = np.arange(totals[last] - totals[first]) - np.repeat(totals[part] - totals[first], counts[part])
+        yield np.repeat(left[part], counts[part]), np.repeat(starts[part], counts[part]) + offsets
+        first = last
