@@ -1,0 +1,32 @@
+"""Which architectures there are: a name gives a generator and a discriminator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from stylegan import stylegan2
+from stylegan.config import NetworkConfig
+
+
+class Networks(NamedTuple):
+    """A generator and the discriminator that trains it."""
+
+    G: stylegan2.Generator
+    D: stylegan2.Discriminator
+
+
+def build_stylegan2(config: NetworkConfig, resolution: int) -> Networks:
+    """StyleGAN2 with fresh random weights from torch's global generator."""
+    return Networks(stylegan2.Generator(config, resolution), stylegan2.Discriminator(config, resolution))
+
+
+ARCHITECTURES: dict[str, Callable[[NetworkConfig, int], Networks]] = {"stylegan2": build_stylegan2}
+
+
+def build_networks(config: NetworkConfig, resolution: int) -> Networks:
+    """The networks of a config, with fresh random weights from torch's global generator."""
+    if config.architecture not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise ValueError(f"network.architecture is {config.architecture!r}: choose one of {known}")
+    return ARCHITECTURES[config.architecture](config, resolution)

@@ -1,0 +1,64 @@
+"""Losses and regularisers, each as its paper states it; the caller weighs and averages them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def generator_loss(fake_logits: Tensor) -> Tensor:
+    """Non-saturating logistic loss of the generator, [N]: -log sigmoid(D(G(z))) (Goodfellow et al. 2014)."""
+    return F.softplus(-fake_logits)
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Logistic loss of the discriminator, [N]: -log sigmoid(D(x)) - log(1 - sigmoid(D(G(z))))."""
+    return F.softplus(-real_logits) + F.softplus(fake_logits)
+
+
+def r1_penalty(images: Tensor, logits: Tensor) -> Tensor:
+    """Squared norm of the discriminator's gradient at real images, one value an image.
+
+    images [N, 3, H, W] must require grad; logits [N]. Differentiable twice.
+    R1 of Mescheder et al. 2018 (arXiv:1801.04406) without its gamma / 2: the caller weighs it.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3))
+
+
+def path_lengths(images: Tensor, ws: Tensor, noise: Tensor, *, differentiable: bool = True) -> Tensor:
+    """How far images move as w moves, |J^T y| of Karras et al. 2020 (eq. 4), one value an image.
+
+    images [N, 3, H, W] made from ws [N, num_ws, w_dim]; noise is normal, of the images' shape.
+    """
+    y = noise / math.sqrt(images.shape[2] * images.shape[3])
+    (jacobian,) = torch.autograd.grad((images * y).sum(), ws, create_graph=differentiable)
+    return jacobian.square().sum(dim=2).mean(dim=1).sqrt()
+
+
+PATH_DECAY = 0.01  # how fast the running mean of path lengths follows
+
+
+def path_mean_after(mean: Tensor, lengths: Tensor) -> Tensor:
+    """The running mean of path lengths once a whole batch's lengths [N] are known."""
+    return mean.lerp(lengths.mean(), PATH_DECAY)
+
+
+def path_penalty(lengths: Tensor, mean: Tensor) -> Tensor:
+    """Squared distance of path lengths from their running mean, one value an image."""
+    return (lengths - mean).square()
+
+
+def path_penalty_slopes(lengths: Tensor, mean: Tensor) -> Tensor:
+    """Derivative of the batch's mean path penalty by every path length, [N].
+
+    `mean` is the running mean before this batch. The mean it is compared with follows the lengths, so its own
+    derivative belongs here; with it a batch can be worked off in parts, and the sum is that of the whole.
+    """
+    leaf = lengths.detach().requires_grad_()
+    loss = path_penalty(leaf, path_mean_after(mean, leaf)).mean()
+    (slopes,) = torch.autograd.grad(loss, leaf)
+    return slopes
