@@ -1,0 +1,239 @@
+"""Hair, scarf and hat of a drawn head: one part behind the body, one over the forehead."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from imaging.toon.canvas import Canvas, Colour, Points, darker, ellipse, lighter, mix, ribbon, spline
+from imaging.toon.hairlines import BACKS, HAIRLINES
+from imaging.toon.traits import Pose, Traits
+
+VOLUME = {
+    "quiff": 0.12,
+    "curls": 0.10,
+    "afro": 0.10,
+    "bob": 0.12,
+    "long": 0.08,
+    "waves": 0.14,
+    "pixie": 0.10,
+    "fringe": 0.10,
+}
+FALLING = ("bob", "long", "waves", "fringe")
+
+
+def draw_back_hair(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> None:
+    """What of the hair lies behind the neck and shoulders."""
+    shadow = darker(traits.hair, 0.30)
+    flip = -1 if traits.mirrored else 1
+    style = traits.hair_style
+    if style in BACKS:
+        half = np.array(BACKS[style])
+        outline = spline(np.concatenate([half, half[-2:0:-1] * (-1, 1)])) * (traits.width, 1)
+        canvas.ramp(pose.flat(outline), darker(traits.hair, 0.12), darker(traits.hair, 0.42))
+    elif style == "afro":
+        for x, y, r in ((0, -0.75, 1.12), (-0.75, -0.45, 0.68), (0.75, -0.45, 0.68), (-0.8, 0.0, 0.5), (0.8, 0.0, 0.5)):
+            canvas.fill(pose.flat(ellipse(x, y, r, r * 0.95)), darker(traits.hair, 0.1))
+    elif style == "ponytail":
+        tail = spline(
+            [
+                (0.55, -1.25),
+                (1.15, -1.30),
+                (1.50, -0.6),
+                (1.42, 0.4),
+                (1.25, 1.0),
+                (1.12, 0.2),
+                (1.0, -0.5),
+                (0.7, -0.8),
+            ]
+        )
+        canvas.fill(pose.flat(tail * (flip, 1)), shadow)
+    elif style == "bun":
+        for x in (0.0,) if traits.mouth_width < 1.05 else (-0.72, 0.72):
+            knot = pose.flat(ellipse(x, -1.58 if x == 0 else -1.36, 0.44, 0.36))
+            canvas.fill(knot, darker(traits.hair, 0.12))
+            canvas.glaze(
+                pose.flat(ellipse(x - 0.1 * -light, -1.66 if x == 0 else -1.44, 0.2, 0.12)),
+                lighter(traits.hair, 0.25),
+                0.5,
+                0.06 * pose.unit,
+            )
+    elif style == "scarf":
+        hood = spline(
+            [
+                (0.0, -1.52),
+                (0.8, -1.25),
+                (1.12, -0.45),
+                (1.08, 0.5),
+                (1.05, 1.2),
+                (-1.05, 1.2),
+                (-1.08, 0.5),
+                (-1.12, -0.45),
+                (-0.8, -1.25),
+            ]
+        )
+        canvas.fill(pose.flat(hood), darker(traits.cloth_accent, 0.12))
+
+
+def draw_front_hair(canvas: Canvas, pose: Pose, traits: Traits, light: int, face: Points) -> None:
+    """What of the hair lies over the head, with its sheen and the shadow it casts on the forehead."""
+    style = traits.hair_style
+    if style == "bald":
+        canvas.glaze(pose.flat(ellipse(0.35 * light, -0.98, 0.26, 0.13)), (255, 255, 255), 0.35, 0.09 * pose.unit, face)
+        return
+    if style == "scarf":
+        _draw_scarf(canvas, pose, traits, light, face)
+        return
+    flip = np.array((-1 if traits.mirrored else 1, 1))
+    line = np.array(HAIRLINES[style]) * flip
+    line = line if flip[0] > 0 else line[::-1]
+    hairline = spline(line * (traits.width, 1), closed=False)
+    crown = ellipse(0, -0.40, 0.99 * traits.width, 0.97 + VOLUME.get(style, 0.04), 180, 360)
+    crown = np.concatenate([crown, [(0.99 * traits.width, -0.40)]])
+    side = [(1.0 * traits.width, float(hairline[0, 1]))] if style in FALLING else [(0.92 * traits.width, -0.2)]
+    left = [(-side[0][0], side[0][1])]
+    canvas.shade(
+        pose.wrap(np.concatenate([hairline + np.array((0, 0.08)), [(-0.9, -1.3), (0.9, -1.3)]])),
+        0.72,
+        0.7,
+        0.03 * pose.unit,
+        face,
+    )
+    outline = np.concatenate(
+        [pose.flat(np.array(left)), pose.flat(crown), pose.flat(np.array(side)), pose.wrap(hairline)]
+    )
+    _draw_mass(canvas, pose, traits.hair, outline, light)
+    TOPS.get(style, _no_top)(canvas, pose, traits, light, outline)
+
+
+def _draw_mass(canvas: Canvas, pose: Pose, colour: Colour, outline: Points, light: int) -> None:
+    bright, dark = lighter(colour, 0.10), darker(colour, 0.22)
+    canvas.ramp(outline, *((bright, dark) if light < 0 else (dark, bright)), 30 if light < 0 else 330)
+    sheen = ribbon([(-0.78, -0.72), (-0.5, -1.06), (0, -1.20), (0.4, -1.12)], (0.02, 0.16, 0.15, 0.02))
+    canvas.glaze(pose.flat(sheen * (-light, 1)), lighter(colour, 0.45), 0.42, 0.03 * pose.unit, outline)
+
+
+def _no_top(canvas: Canvas, pose: Pose, traits: Traits, light: int, outline: Points) -> None:
+    flip = -1 if traits.mirrored else 1
+    for bend in (0.25, 0.6):
+        lock = [(-0.35 * flip, -1.28), (bend * flip * 0.8, -1.10), ((bend + 0.22) * flip, -0.72)]
+        canvas.glaze(pose.flat(ribbon(lock, (0.01, 0.045, 0.01))), darker(traits.hair, 0.35), 0.7, 0, outline)
+
+
+def _draw_quiff(canvas: Canvas, pose: Pose, traits: Traits, light: int, outline: Points) -> None:
+    flip = -1 if traits.mirrored else 1
+    top = spline(
+        [
+            (-0.82, -0.86),
+            (-0.86, -1.25),
+            (-0.4, -1.62),
+            (0.3, -1.72),
+            (0.86, -1.45),
+            (0.90, -1.0),
+            (0.55, -0.82),
+            (0.0, -0.80),
+            (-0.5, -0.76),
+        ]
+    )
+    px = pose.flat(top * (flip, 1))
+    _draw_mass(canvas, pose, traits.hair, px, light)
+    lock = [(-0.62, -0.92), (-0.2, -1.25), (0.4, -1.38)]
+    canvas.glaze(
+        pose.flat(ribbon(np.array(lock) * (flip, 1), (0.01, 0.06, 0.01))), darker(traits.hair, 0.35), 0.7, 0, px
+    )
+
+
+def _draw_curls(canvas: Canvas, pose: Pose, traits: Traits, light: int, outline: Points) -> None:
+    spots = [
+        (-0.86, -0.55),
+        (-0.80, -0.95),
+        (-0.5, -1.28),
+        (-0.05, -1.42),
+        (0.42, -1.32),
+        (0.78, -1.0),
+        (0.88, -0.55),
+        (-0.4, -0.9),
+        (0.1, -0.95),
+        (0.5, -0.88),
+        (-0.15, -1.15),
+        (0.3, -1.1),
+    ]
+    for x, y in spots:
+        lit = (x * light - y) / 2
+        tone = mix(darker(traits.hair, 0.22), lighter(traits.hair, 0.16), min(1.0, max(0.0, lit)))
+        canvas.fill(pose.flat(ellipse(x, y, 0.27, 0.25)), tone)
+
+
+def _draw_spikes(canvas: Canvas, pose: Pose, traits: Traits, light: int, outline: Points) -> None:
+    teeth = [
+        (-0.92, -0.55),
+        (-1.08, -1.05),
+        (-0.72, -1.0),
+        (-0.70, -1.55),
+        (-0.32, -1.28),
+        (-0.06, -1.75),
+        (0.22, -1.30),
+        (0.62, -1.60),
+        (0.70, -1.05),
+        (1.08, -1.12),
+        (0.92, -0.55),
+        (0.5, -0.85),
+        (-0.5, -0.85),
+    ]
+    _draw_mass(canvas, pose, traits.hair, pose.flat(np.array(teeth)), light)
+
+
+def _draw_afro(canvas: Canvas, pose: Pose, traits: Traits, light: int, outline: Points) -> None:
+    canvas.glaze(pose.flat(ellipse(0.4 * light, -1.25, 0.5, 0.3)), lighter(traits.hair, 0.3), 0.35, 0.16 * pose.unit)
+
+
+def _draw_beanie(canvas: Canvas, pose: Pose, traits: Traits, light: int, outline: Points) -> None:
+    dome = np.concatenate([ellipse(0, -0.82, 1.02, 0.88, 180, 360), [(1.02, -0.80), (-1.02, -0.80)]])
+    cloth = traits.cloth_accent
+    canvas.ramp(pose.flat(dome), lighter(cloth, 0.08), darker(cloth, 0.12))
+    brim = spline(
+        [
+            (-1.06, -1.0),
+            (-0.5, -1.08),
+            (0, -1.10),
+            (0.5, -1.08),
+            (1.06, -1.0),
+            (1.04, -0.66),
+            (0.5, -0.74),
+            (0, -0.76),
+            (-0.5, -0.74),
+            (-1.04, -0.66),
+        ]
+    )
+    canvas.fill(pose.flat(brim), darker(cloth, 0.22))
+    if traits.mirrored:
+        canvas.fill(pose.flat(ellipse(0, -1.76, 0.22, 0.2)), lighter(cloth, 0.3))
+
+
+def _draw_braids(canvas: Canvas, pose: Pose, traits: Traits, light: int, outline: Points) -> None:
+    for side in (-1, 1):
+        for i in range(6):
+            y = 0.45 + 0.27 * i
+            tone = mix(traits.hair, darker(traits.hair, 0.3), (i % 2) * 0.5 + (0.3 if side != light else 0))
+            canvas.fill(pose.upright(ellipse((1.02 - 0.02 * i) * side, y, 0.19 - 0.012 * i, 0.2)), tone)
+        canvas.fill(pose.upright(ellipse(0.92 * side, 2.02, 0.12, 0.1)), traits.cloth_accent)
+
+
+def _draw_scarf(canvas: Canvas, pose: Pose, traits: Traits, light: int, face: Points) -> None:
+    cloth = traits.cloth_accent
+    ring = [(0.0, -0.86), (0.46, -0.80), (0.74, -0.50), (0.82, 0.0), (0.74, 0.50), (0.46, 0.88), (0.0, 1.0)]
+    inner = spline(np.array(ring + [(-x, y) for x, y in ring[-2:0:-1]]) * (traits.width, 1))
+    outer = [(0.0, -1.52), (0.62, -1.38), (1.02, -0.85), (1.12, -0.1), (1.02, 0.62), (0.72, 1.14), (0.0, 1.34)]
+    hood = spline(np.array(outer + [(-x, y) for x, y in outer[-2:0:-1]]))
+    canvas.shade(pose.wrap(inner * (0.94, 0.93) + (0, 0.0)), 1.0, 0.0, 0, face)
+    start, end = pose.flat(hood), pose.wrap(inner)
+    # A ring: the hood forwards, the opening backwards, joined by a seam of no width.
+    outline = np.concatenate([start, start[:1], end[::-1][-1:], end[::-1]])
+    _draw_mass(canvas, pose, cloth, outline, light)
+    fold = [(0.55 * light, 1.05), (0.2 * light, 1.22), (-0.5 * light, 1.08)]
+    canvas.fill(pose.flat(ribbon(fold, (0.02, 0.07, 0.01))), darker(cloth, 0.3))
+
+
+TOPS = {
+    "quiff": _draw_quiff, "curls": _draw_curls, "spikes": _draw_spikes, "afro": _draw_afro,
+    "beanie": _draw_beanie, "braids": _draw_braids,
+}  # fmt: skip
