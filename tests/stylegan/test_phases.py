@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stylegan.architectures import build_networks
+from stylegan.config import NetworkConfig, TrainConfig
+from stylegan.phases import (
+    Diverged,
+    Draws,
+    Latents,
+    TrainState,
+    average_decay,
+    batch_parts,
+    draw_step,
+    new_state,
+    train_step,
+)
+
+SMALL = NetworkConfig(z_dim=32, w_dim=32, mapping_layers=2, channel_base=256, channel_max=16)
+
+
+@pytest.fixture(scope="module")
+def recorded(fixtures: Path) -> dict[str, np.ndarray]:
+    data = np.load(fixtures / "train_sg2_6iters.npz")
+    return {k: data[k] for k in data.files}
+
+
+def recorded_weights(a: dict[str, np.ndarray], prefix: str) -> dict[str, torch.Tensor]:
+    names = [k for k in a if k.startswith(prefix + ".") and not k.endswith("resample_filter")]
+    return {k.removeprefix(prefix + "."): torch.from_numpy(a[k]) for k in names}
+
+
+def recorded_training(a: dict[str, np.ndarray]) -> tuple[TrainConfig, TrainState]:
+    given = json.loads(str(a["config"]))
+    config = TrainConfig(
+        resolution=16,
+        batch=8,
+        network=SMALL.model_copy(update={"noise": False}),
+        lr_G=given["lr"],
+        lr_D=given["lr"],
+        gamma=given["r1_gamma"],
+        r1_interval=3,
+        path_interval=2,
+        path_weight=given["pl_weight"],
+        style_mixing=0,
+        ema_kimg=given["ema_kimg"],
+        ema_rampup=given["ema_rampup"],
+    )
+    G, D = build_networks(config.network, 16)
+    G.load_state_dict(recorded_weights(a, "init.G"))
+    D.load_state_dict(recorded_weights(a, "init.D"))
+    return config, new_state(G, D, config)
+
+
+def recorded_draws(a: dict[str, np.ndarray], step: int) -> Draws:
+    z = torch.from_numpy(a["z"][step])
+    path = (Latents(z[1][:4]), torch.from_numpy(a["pl_noise"][step])) if step % 2 == 0 else (None, None)
+    return Draws(Latents(z[0]), Latents(z[2]), *path)
+
+
+def test_six_steps_equal_the_references_gradient_by_gradient(recorded: dict[str, np.ndarray]) -> None:
+    config, state = recorded_training(recorded)
+    log = {(entry["it"], entry["phase"]): entry for entry in json.loads(str(recorded["log"]))}
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def keep(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        module = state.G if optimizer is state.opt_G else state.D
+        seen.append({k: p.grad.clone() for k, p in module.named_parameters() if p.grad is not None})
+
+    state.opt_G.register_step_pre_hook(keep)
+    state.opt_D.register_step_pre_hook(keep)
+    for step in range(6):
+        seen.clear()
+        phases = [p for p in ("Gmain", "Greg", "Dmain", "Dreg") if (step, p) in log]
+        decay = average_decay(config, state.images_seen, rampup=True)
+        assert decay == pytest.approx(
+            next(v["ema_beta"] for (it, _), v in log.items() if it == step and "ema_beta" in v)
+        )
+        train_step(state, config, recorded_draws(recorded, step), torch.from_numpy(recorded["real"][step]))
+        assert len(seen) == len(phases)
+        for phase, gradients in zip(phases, seen, strict=True):
+            entry = log[step, phase]
+            norm = torch.stack([g.square().sum() for g in gradients.values()]).sum().sqrt()
+            assert float(norm) == pytest.approx(entry["grad_norm"], rel=1e-3)
+            assert len(gradients) == entry["n_grads"]
+            expected = recorded_weights(recorded, f"grad.{step}.{phase}")
+            assert step > 2 or set(expected) == set(gradients)
+            for name, value in expected.items():
+                scale = max(float(value.abs().max()), 1e-8)
+                torch.testing.assert_close(gradients[name] / scale, value / scale, rtol=1e-3, atol=1e-4, msg=name)
+        if "Greg" in phases:
+            assert float(state.path_mean) == pytest.approx(log[step, "Greg"]["pl_mean"], rel=1e-4)
+    for name, module in (("G", state.G), ("D", state.D), ("G_ema", state.G_ema)):
+        expected = recorded_weights(recorded, f"final.{name}")
+        for key, value in module.state_dict().items():
+            torch.testing.assert_close(value, expected[key], rtol=1e-3, atol=2e-5, msg=f"{name}.{key}")
+
+
+def gradients_after_one_step(micro_batch: int | None) -> dict[str, torch.Tensor]:
+    """What every optimiser was given in a first step, all four phases, minibatch-std groups included."""
+    config = TrainConfig(
+        resolution=16, batch=32, micro_batch=micro_batch, network=SMALL, path_interval=1, r1_interval=1, seed=5
+    )
+    torch.manual_seed(0)
+    G, D = build_networks(config.network, 16)
+    for name, p in G.named_parameters():
+        if name.endswith("noise_strength"):
+            torch.nn.init.constant_(p, 0.1)
+    state = new_state(G, D, config)
+    found: dict[str, torch.Tensor] = {}
+    phases = {"G": iter(("main", "path")), "D": iter(("main", "r1"))}
+
+    def keep(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        module, name = (state.G, "G") if optimizer is state.opt_G else (state.D, "D")
+        phase = next(phases[name])
+        for key, p in module.named_parameters():
+            if p.grad is not None:
+                found[f"{name}-{phase}.{key}"] = p.grad.clone()
+
+    state.opt_G.register_step_pre_hook(keep)
+    state.opt_D.register_step_pre_hook(keep)
+    reals = torch.randn(32, 3, 16, 16, generator=torch.Generator().manual_seed(9)).tanh()
+    train_step(state, config, draw_step(config, G, 0, torch.device("cpu")), reals)
+    return found | {"w_avg": state.G.mapping.w_avg, "path_mean": state.path_mean}
+
+
+@pytest.mark.parametrize("micro_batch", [8, 4])
+def test_micro_batches_add_up_to_the_whole_batch(micro_batch: int) -> None:
+    whole, parts = gradients_after_one_step(None), gradients_after_one_step(micro_batch)
+    assert set(whole) == set(parts)
+    assert {k.split(".")[0] for k in whole} >= {"G-main", "G-path", "D-main", "D-r1"}
+    for name, value in whole.items():
+        error = (parts[name] - value).norm() / value.norm().clamp(min=1e-12)
+        assert float(error) < 1e-5, name
+
+
+def test_parts_of_a_batch_are_whole_minibatch_std_groups() -> None:
+    parts = batch_parts(32, 8, 4)
+    assert [p.tolist() for p in parts[:2]] == [[0, 1, 8, 9, 16, 17, 24, 25], [2, 3, 10, 11, 18, 19, 26, 27]]
+    assert sorted(torch.cat(parts).tolist()) == list(range(32))
+
+
+def test_draws_depend_on_seed_and_step_alone() -> None:
+    config = TrainConfig(resolution=16, batch=4, network=SMALL, path_interval=0)
+    G, _ = build_networks(SMALL, 16)
+    first, again, later = (draw_step(config, G, step, torch.device("cpu")) for step in (7, 7, 8))
+    assert torch.equal(first.generator.z, again.generator.z)
+    assert not torch.equal(first.generator.z, later.generator.z)
+    assert not torch.equal(first.generator.z, first.discriminator.z)
+
+
+def test_a_gradient_that_is_no_number_stops_before_it_harms_and_is_named() -> None:
+    config = TrainConfig(resolution=16, batch=4, network=SMALL, path_interval=0, r1_interval=0)
+    torch.manual_seed(0)
+    G, D = build_networks(SMALL, 16)
+    state = new_state(G, D, config)
+    before = {k: v.clone() for k, v in D.state_dict().items()}
+    reals = torch.full([4, 3, 16, 16], torch.nan)
+    with pytest.raises(Diverged, match=r"gradient of D\.b16\.fromrgb\.weight"):
+        train_step(state, config, draw_step(config, G, 0, torch.device("cpu")), reals)
+    assert all(torch.equal(v, before[k]) for k, v in D.state_dict().items())
