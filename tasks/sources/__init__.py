@@ -1,1 +1,46 @@
-"""Where pictures come from: one adapter a file."""
+"""Where pictures come from: one adapter a file. A new source is a config, a function, a line in SOURCES and a test."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from manifests.sources import Source
+from tasks.sources.archive import archive_fingerprint, check_archive, find_in_archive
+from tasks.sources.folder import check_folder, find_in_folder, folder_fingerprint
+from tasks.sources.found import Found, Progress
+from tasks.sources.toon import draw_toon, toon_fingerprint
+
+__all__ = ["SOURCES", "Found", "Progress", "check_source", "source_fingerprint"]
+
+# What a source is asked: its files (into a folder of its own that is kept between tries), a cheap digest, a check.
+SOURCES: dict[str, Callable[[Any, Path, Progress], Iterator[Found]]] = {
+    "folder": find_in_folder,
+    "archive": find_in_archive,
+    "toon": draw_toon,
+}
+_FINGERPRINTS: dict[str, Callable[[Any], object]] = {
+    "folder": folder_fingerprint,
+    "archive": archive_fingerprint,
+    "toon": toon_fingerprint,
+}
+_CHECKS: dict[str, Callable[[Any], None]] = {"folder": check_folder, "archive": check_archive}
+
+
+def source_fingerprint(config: Source) -> str:
+    """A cheap digest (sha256, hex) of what the source would give now; no picture is read and no network touched.
+
+    A folder answers with its files' names, sizes and times, an archive with its stated digest (else its URLs, or size
+    and time when it lies here), drawn pictures with their config. ValueError when a folder is missing.
+    """
+    facts = [config.kind, _FINGERPRINTS[config.kind](config)]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def check_source(config: Source) -> None:
+    """Say no before any work: ValueError for a folder or file that is not there, Refused for terms not accepted."""
+    if check := _CHECKS.get(config.kind):
+        check(config)

@@ -1,0 +1,126 @@
+"""Pictures in an archive: brought here, checked, unpacked under the names of their contents."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from manifests.sources import ArchiveSource
+from tasks.errors import IntegrityError, Refused
+from tasks.sources.found import (
+    Found,
+    Origins,
+    Progress,
+    class_label,
+    clean_origin,
+    facts_digest,
+    is_hidden,
+    keep_bytes,
+    matches,
+    read_record,
+    write_record,
+)
+from tasks.sources.transfer import PATIENCE, Expected, Patience, check_file, fetch, is_url
+from tasks.sources.unpack import Limits, Unpacking
+
+logger = logging.getLogger(__name__)
+
+
+def check_archive(config: ArchiveSource) -> None:
+    """ValueError when no mirror can be tried, Refused when the terms of a download are not accepted."""
+    if _local(config) is not None:
+        return
+    if not any(is_url(url) for url in config.urls):
+        raise ValueError(f"none of these files exists: {', '.join(config.urls)} (looked from {Path.cwd()})")
+    if config.terms and not config.terms_ack:
+        raise Refused(
+            f"{_title(config)} may be downloaded only on these terms:\n{config.terms.strip()}\n"
+            f"licence: {config.licence or 'none stated'}\n"
+            "Read them, then write `terms_ack: true` beside them in the manifest"
+        )
+
+
+def archive_fingerprint(config: ArchiveSource) -> object:
+    """Which archive it is (its digest; else size and time of a local one, else the URLs) and what is taken from it."""
+    return [_identity(config), config.count, config.members, config.labels]
+
+
+def find_in_archive(
+    config: ArchiveSource, work: Path, progress: Progress, patience: Patience = PATIENCE
+) -> Iterator[Found]:
+    """Every wanted member of the archive, in its own order; the archive is brought here first if need be.
+
+    Members lie as `files/ab/abcd...` in `work`, where a record says that all of them are there: with it neither
+    transfer nor unpacking is done again. IntegrityError when the archive is damaged or not the one that was expected.
+    """
+    record = work / f"found-{facts_digest(archive_fingerprint(config))}.jsonl"
+    if (files := read_record(record)) is None:
+        check_archive(config)
+        files = unpack_archive(config, _obtain(config, work, progress, patience), work, progress)
+        write_record(record, files)
+    return iter(files)
+
+
+def unpack_archive(config: ArchiveSource, archive: Path, work: Path, progress: Progress) -> list[Found]:
+    """The wanted members of an archive that lies here, under the names of their contents in `work`."""
+    limits = Limits(config.max_member_bytes, config.max_total_bytes, config.max_ratio)
+    unpacking = Unpacking(archive, limits, lambda name: _wanted(clean_origin(name), config))
+    origins, files = Origins(), list[Found]()
+    for name, data in unpacking:
+        digest, path = keep_bytes(data, work)
+        origin = origins.give(name)
+        files.append(Found(origin, path, digest, len(data), class_label(origin, config.labels)))
+        if len(files) % 100 == 0:
+            progress(len(files), config.count, "files")
+    progress(len(files), len(files), "files")
+    skipped = ", ".join(f"{number} {reason}" for reason, number in sorted(unpacking.skipped.items()))
+    if skipped:
+        logger.warning("%s: left out: %s", archive, skipped)
+    _judge_count(config, archive, len(files), skipped)
+    return files
+
+
+def _judge_count(config: ArchiveSource, archive: Path, found: int, skipped: str) -> None:
+    wanted = f"files that fit {', '.join(config.members)}" + (f" (left out: {skipped})" if skipped else "")
+    if config.count is not None and found != config.count:
+        raise IntegrityError(f"{archive} holds {found:,} {wanted}, {config.count:,} were expected")
+    if not found:
+        raise IntegrityError(f"{archive} holds no {wanted}")
+
+
+def _wanted(origin: str, config: ArchiveSource) -> bool:
+    return not is_hidden(origin) and matches(origin, config.members)
+
+
+def _obtain(config: ArchiveSource, work: Path, progress: Progress, patience: Patience) -> Path:
+    """The archive as a checked file; one that was brought here before is checked again and not brought again."""
+    expected = Expected(config.sha256, config.md5, config.bytes)
+    target = work / f"{config.name or 'archive'}-{facts_digest(_identity(config))}"
+    if target.is_file():
+        try:
+            check_file(target, expected, target.name)
+        except IntegrityError as failure:
+            logger.warning("%s: brought again", failure)
+        else:
+            return target
+    return fetch(config.urls, target, expected, progress, patience)
+
+
+def _identity(config: ArchiveSource) -> object:
+    if config.sha256 or config.md5:
+        return config.sha256 or config.md5
+    if (path := _local(config)) is None:
+        return config.urls
+    state = path.stat()
+    return [str(path.resolve()), state.st_size, state.st_mtime_ns]
+
+
+def _local(config: ArchiveSource) -> Path | None:
+    """The first of the mirrors that is a file here."""
+    paths = (Path(url).expanduser() for url in config.urls if not is_url(url))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _title(config: ArchiveSource) -> str:
+    return config.name or config.urls[0]

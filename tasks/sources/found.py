@@ -1,0 +1,135 @@
+"""What every source gives: files with their digests, under names that are safe to write down."""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+# progress(done, total or None where nobody knows, unit: "bytes" | "files" | "pictures")
+Progress = Callable[[int, int | None, str], None]
+
+CHUNK = 1 << 20
+
+
+class Found(NamedTuple):
+    """One file as it came."""
+
+    origin: str  # name inside the source, posix, unique inside it; never to be used as a path
+    path: Path  # where its bytes lie now
+    id: str  # sha256 of the bytes, hex
+    bytes: int
+    label: str | None  # class folder, where the source has classes
+
+
+def clean_origin(name: str) -> str:
+    """The name as text that can be written down anywhere: posix, no root, no dots, no lone surrogates, no controls."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\\", "/")
+    text = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    return "/".join(part for part in text.split("/") if part not in ("", ".", ".."))
+
+
+class Origins:
+    """Names given so far, so that the second file of a name gets one of its own: `a.jpg`, then `a.jpg#2`."""
+
+    def __init__(self) -> None:
+        self.given: set[str] = set()
+
+    def give(self, name: str) -> str:
+        """A clean name that no file before had; depends on the order of the files, which is the source's own."""
+        origin = base = clean_origin(name) or "unnamed"
+        number = 1
+        while origin in self.given:
+            number += 1
+            origin = f"{base}#{number}"
+        self.given.add(origin)
+        return origin
+
+
+def is_hidden(origin: str) -> bool:
+    """Whether a file is the system's own business: a dot file, or what macOS adds to archives."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in origin.split("/"))
+
+
+def matches(origin: str, patterns: Iterable[str]) -> bool:
+    """Whether any shell pattern fits the name, in any case; * crosses folders."""
+    return any(fnmatch.fnmatchcase(origin.lower(), pattern.lower()) for pattern in patterns)
+
+
+def class_label(origin: str, labels: str) -> str | None:
+    """The folder that the file lies in, when folders are classes: `train/cat/1.jpg` is a cat; None for one in none."""
+    folders = origin.split("/")[:-1]
+    return folders[-1] if labels == "folders" and folders else None
+
+
+def content_path(folder: Path, id: str) -> Path:
+    """Where in a source's folder the bytes of this id lie."""
+    return folder / "files" / id[:2] / id
+
+
+def keep_bytes(data: bytes, folder: Path) -> tuple[str, Path]:
+    """Put bytes under the name of their content, `files/ab/abcd...`; returns (id, path).
+
+    A file that is there already is compared, not trusted and not written again: after a power cut its bytes may be
+    missing although its name is there.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    path = content_path(folder, digest)
+    if not (path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, data, sync=False)
+    return digest, path
+
+
+def write_file(path: Path, data: bytes, sync: bool = True) -> None:
+    """Write a file so that under its name there is never half of it; sync=False leaves the disk to sync_disk."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as out:
+            out.write(data)
+            if sync:
+                out.flush()
+                os.fsync(out.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise explain_disk_full(error, path) from error
+
+
+def explain_disk_full(error: OSError, path: Path) -> OSError:
+    """The error itself, or, where the disk or a quota is full, one that says so and what to do."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    return OSError(error.errno, "the disk is full: make room and run again, what is here already stays", str(path))
+
+
+def sync_disk() -> None:
+    """Let everything written so far reach the disk: one call for a hundred thousand files instead of one each."""
+    os.sync()
+
+
+def write_record(path: Path, files: Iterable[Found]) -> None:
+    """Write down, last of all, what a source gave; the record being there means that all of it is."""
+    lines = [json.dumps([file.origin, str(file.path.relative_to(path.parent)), *file[2:]]) for file in files]
+    sync_disk()
+    write_file(path, "\n".join(lines).encode())
+
+
+def read_record(path: Path) -> list[Found] | None:
+    """What write_record wrote, None when there is no record or a file of it is gone; paths follow a moved folder."""
+    if not path.is_file():
+        return None
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    files = [Found(origin, path.parent / inside, *rest) for origin, inside, *rest in rows]
+    whole = all(file.path.is_file() and file.path.stat().st_size == file.bytes for file in files)
+    return files if whole else None
+
+
+def facts_digest(facts: object) -> str:
+    """The beginning of a digest of JSON-able facts: enough to tell one version of a source from another."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
