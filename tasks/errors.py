@@ -34,3 +34,9 @@ class Diverged(PipelineError):
     """Training ran into a number that is not finite; the message names the first tensor that did."""
 
     exit_code = 7
+
+
+class Stopped(PipelineError):
+    """A training was asked to stop and has saved its step; the same command goes on from there."""
+
+    exit_code = 143

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from manifests.sources import ArchiveSource
 from tasks.errors import IntegrityError, Refused
+from tasks.sources.expected import Expected, check_file
 from tasks.sources.found import (
     Found,
     Origins,
@@ -21,7 +22,7 @@ from tasks.sources.found import (
     read_record,
     write_record,
 )
-from tasks.sources.transfer import PATIENCE, Expected, Patience, check_file, fetch, is_url
+from tasks.sources.transfer import PATIENCE, Patience, fetch, is_url
 from tasks.sources.unpack import Limits, Unpacking
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,8 @@ def _obtain(config: ArchiveSource, work: Path, progress: Progress, patience: Pat
             logger.warning("%s: brought again", failure)
         else:
             return target
-    return fetch(config.urls, target, expected, progress, patience)
+    agreed = config.terms_ack or not config.terms
+    return fetch([url for url in config.urls if agreed or not is_url(url)], target, expected, progress, patience)
 
 
 def _identity(config: ArchiveSource) -> object:

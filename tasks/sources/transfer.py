@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email.utils
 import hashlib
-import html
 import json
 import logging
 import os
@@ -18,29 +17,16 @@ from typing import NamedTuple
 import httpx
 
 from tasks.errors import IntegrityError, PipelineError, Refused, SourceUnavailable
+from tasks.sources.expected import MOST_HEAD, Expected, check_file, page_instead, web_page_title
 from tasks.sources.found import Progress, explain_disk_full, write_file
 
 logger = logging.getLogger(__name__)
 
 # A status that may be another in a minute; every other refusal is final for its mirror.
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+# Enough bytes to tell a web page from anything else.
+LEAST_HEAD = 1 << 10
 PATIENT_ERRORS = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError)
-
-
-LEAST_HEAD, MOST_HEAD = 1 << 10, 1 << 16
-
-
-class Expected(NamedTuple):
-    """What is known about a file beforehand; None = nothing."""
-
-    sha256: str | None = None
-    md5: str | None = None
-    bytes: int | None = None
-
-    @property
-    def has_digest(self) -> bool:
-        """Whether wrong bytes would be noticed."""
-        return bool(self.sha256 or self.md5)
 
 
 class Patience(NamedTuple):
@@ -119,31 +105,6 @@ def _find_local(path: Path, expected: Expected) -> Path:
             raise MirrorError(f"the file is {page_instead(title)}")
     check_file(path, expected, path.name)
     return path
-
-
-def check_file(path: Path, expected: Expected, name: str) -> None:
-    """IntegrityError, naming the file, what was found and what was expected, unless size and digests agree."""
-    size = path.stat().st_size
-    if expected.bytes is not None and size != expected.bytes:
-        raise IntegrityError(f"{name} has {size:,} bytes, {expected.bytes:,} were expected")
-    for kind, digest in (("sha256", expected.sha256), ("md5", expected.md5)):
-        if digest and (found := _digest(path, kind)) != digest:
-            raise IntegrityError(f"{name} has {kind} {found}, {digest} was expected")
-
-
-def web_page_title(head: bytes) -> str | None:
-    """The title of the web page that these first bytes begin, "" when it has none, None when they begin no page."""
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:MOST_HEAD]
-    if not re.match(rb"<!doctype html|<html|<head", text, re.IGNORECASE):
-        return None
-    title = re.search(rb"<title[^>]*>(.*?)</title", text, re.IGNORECASE | re.DOTALL)
-    words = html.unescape(title[1].decode("utf-8", "replace")) if title else ""
-    return " ".join(words.split())[:200]
-
-
-def page_instead(title: str) -> str:
-    """What to say of a web page in a file's place."""
-    return f"a web page titled {title!r} instead of the file: quota exceeded, or a log-in is needed?"
 
 
 def _client(patience: Patience) -> httpx.Client:
@@ -289,7 +250,7 @@ def _begun(response: httpx.Response, pieces: Iterator[bytes], part: Part) -> tup
     if (title := web_page_title(head)) is not None:
         raise MirrorError(f"the server sent {page_instead(title)}")
     if part.expected.bytes is not None and total != part.expected.bytes:
-        raise MirrorError(f"the server has a file of {total:,} bytes, {part.expected.bytes:,} were expected")
+        raise IntegrityError(f"the server has a file of {total:,} bytes, {part.expected.bytes:,} were expected")
     free = shutil.disk_usage(part.path.parent).free
     if total is not None and total > free:
         raise Refused(f"{part.target.name} needs {total:,} bytes in {part.path.parent}, {free:,} are free: make room")
@@ -338,8 +299,3 @@ def _retry_after(response: httpx.Response, patience: Patience) -> float | None:
         return float(said)
     date = email.utils.parsedate_tz(said) if said else None
     return max(0.0, email.utils.mktime_tz(date) - patience.clock()) if date else None
-
-
-def _digest(path: Path, kind: str) -> str:
-    with path.open("rb") as data:
-        return hashlib.file_digest(data, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
