@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
+import tarfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import pandas
 import pytest
 import torch
+
+from stylegan.config import TrainConfig
 
 
 class _Snapshot(pickle.Unpickler):
@@ -58,3 +64,66 @@ def without_filters(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def snapshot(fixtures: Path) -> Callable[[str], dict[str, dict[str, torch.Tensor]]]:
     """Reads a snapshot of the fixtures by name: weights by name of G, D and G_ema, less the constant filters."""
     return lambda name: {k: without_filters(v) for k, v in read_snapshot(fixtures / name).items()}
+
+
+def drawn_face(seed: int, size: int) -> np.ndarray:
+    """A picture with one coloured disc on a coloured ground, uint8 [size, size, 3] RGB: something to learn."""
+    random = np.random.default_rng(seed)
+    ground, disc = random.integers(0, 256, (2, 3))
+    y, x = np.mgrid[:size, :size]
+    cx, cy, radius = random.uniform((0.35, 0.35, 0.2), (0.65, 0.65, 0.35))
+    inside = (x / size - cx) ** 2 + (y / size - cy) ** 2 < radius**2
+    return np.where(inside[..., None], disc, ground).astype(np.uint8)
+
+
+def write_shards(folder: Path, count: int, size: int) -> Path:
+    """A shard folder of drawn faces, the first eighth of them held out."""
+    folder.mkdir(parents=True)
+    rows = []
+    with tarfile.open(folder / "000.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        for i in range(count):
+            data = cv2.imencode(".png", drawn_face(i, size)[..., ::-1])[1].tobytes()
+            info = tarfile.TarInfo(f"{i:04d}_000.png")
+            info.size = len(data)
+            row = {"id": f"{i:04d}_000", "shard": "000.tar", "offset": tar.offset + 512, "length": len(data)}
+            tar.addfile(info, io.BytesIO(data))
+            rows.append(row | {"split": "held_out" if i < count // 8 else "train", "label": -1})
+    pandas.DataFrame(rows).to_parquet(folder / "index.parquet")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 drawn faces of 16 px: 42 to train on, 6 held out."""
+    return write_shards(tmp_path_factory.mktemp("shards") / "faces", 48, 16)
+
+
+TINY = {
+    "resolution": 16,
+    "kimg": 0.16,
+    "batch": 8,
+    "seed": 3,
+    "network": {"z_dim": 16, "w_dim": 16, "mapping_layers": 2, "channel_base": 128, "channel_max": 16},
+    "r1_interval": 4,
+    "path_interval": 4,
+    "tick_kimg": 0.04,
+    "snapshot_kimg": 0.064,
+    "sample_columns": 4,
+    "sample_rows": 2,
+    "threads": 1,
+}
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, shards: Path) -> Callable[..., Path]:
+    """Writes a run folder with its job.json: make_run(name, start=None, **values of the config)."""
+
+    def make(name: str = "run", start: Path | None = None, **values: Any) -> Path:
+        run = tmp_path / name
+        run.mkdir()
+        config = TrainConfig.model_validate(TINY | values)
+        job = {"config": config.model_dump(mode="json"), "shards": str(shards), "start": str(start) if start else None}
+        (run / "job.json").write_text(json.dumps(job))
+        return run
+
+    return make

@@ -1,0 +1,150 @@
+"""What a training tells the world: tick lines, stats.jsonl, TensorBoard, sample grids."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from stylegan.config import TrainConfig
+from stylegan.faces import Faces, to_pixels
+from stylegan.phases import Stats
+from stylegan.random import batch_indices, generator
+from stylegan.stylegan2 import Generator
+
+SAMPLE_BATCH = 16
+
+
+def tile(images: Tensor, columns: int) -> np.ndarray:
+    """uint8 images [N, 3, H, W], row by row, as one picture, uint8 [rows * H, columns * W, 3]."""
+    rows = -(-len(images) // columns)
+    n, c, h, w = images.shape
+    blank = torch.zeros(rows * columns - n, c, h, w, dtype=images.dtype)
+    grid = torch.cat([images.cpu(), blank]).reshape(rows, columns, c, h, w).permute(0, 3, 1, 4, 2)
+    return grid.reshape(rows * h, columns * w, c).numpy()
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write a picture so that a reader never sees half of it."""
+    ok, data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
+    assert ok
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(data.tobytes())
+    temporary.rename(path)
+
+
+def write_reals(folder: Path, faces: Faces, config: TrainConfig) -> None:
+    """Write reals.png: as many training faces as a sample grid has pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count = min(config.sample_columns * config.sample_rows, len(faces))
+    pixels = faces.images(batch_indices(config.sample_seed, 0, count, len(faces)))
+    write_png(folder / "reals.png", tile(pixels, config.sample_columns))
+
+
+@torch.no_grad()
+def sample_grid(G_ema: Generator, config: TrainConfig, device: torch.device) -> np.ndarray:
+    """Pictures of the fixed latents, which depend on sample_seed and not on the training's own seed."""
+    count = config.sample_columns * config.sample_rows
+    z = torch.randn(count, G_ema.z_dim, generator=generator(config.sample_seed, "sample-grid")).to(device)
+    pixels = [to_pixels(G_ema(z[i : i + SAMPLE_BATCH])) for i in range(0, count, SAMPLE_BATCH)]
+    return tile(torch.cat(pixels), config.sample_columns)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 45s, 3m 20s, 2h 05m, 3d 04h."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
+
+
+class Progress:
+    """Gathers a training's figures between ticks and writes them at every tick."""
+
+    def __init__(self, run: Path, config: TrainConfig, images_seen: int, seconds: float) -> None:
+        # A second or more of import: only the training child pays it.
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.config = config
+        self.stats_file = run / "stats.jsonl"
+        self.images_at_tick = images_seen
+        self.seconds_at_tick = seconds
+        self._started = time.monotonic() - seconds
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._forget_the_future(images_seen)
+        step = images_seen // config.batch
+        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step)
+
+    def _forget_the_future(self, images_seen: int) -> None:
+        """Drop the ticks that a killed training wrote after its last checkpoint: they are made again."""
+        if self.stats_file.exists():
+            lines = self.stats_file.read_text().splitlines(keepends=True)
+            kept = [
+                line for line in lines if line.endswith("\n") and json.loads(line)["kimg"] * 1000 <= images_seen + 0.5
+            ]
+            self.stats_file.write_text("".join(kept))
+
+    @property
+    def seconds(self) -> float:
+        """Time spent training so far, earlier runs of the same folder included."""
+        return time.monotonic() - self._started
+
+    def add(self, stats: Stats) -> None:
+        """Take note of one step's figures; they stay on their device until the tick."""
+        for name, value in stats.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def tick(self, images_seen: int) -> dict[str, float]:
+        """Write the line of this tick everywhere, and answer with its figures."""
+        now, kimg = self.seconds, images_seen / 1000
+        per_kimg = (now - self.seconds_at_tick) / max((images_seen - self.images_at_tick) / 1000, 1e-9)
+        left = max(self.config.num_steps * self.config.batch - images_seen, 0) / 1000
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        line = {"kimg": kimg, "step": images_seen // self.config.batch, "seconds": round(now, 3)}
+        line |= {"seconds_per_kimg": round(per_kimg, 3), "eta_seconds": round(left * per_kimg, 1)}
+        line |= {name: float(f"{value:.6g}") for name, value in sorted(means.items())}
+        with self.stats_file.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        self._to_board(line)
+        print(tick_line(line), flush=True)
+        self.images_at_tick, self.seconds_at_tick = images_seen, now
+        self._sums, self._counts = {}, {}
+        return means
+
+    def _to_board(self, line: dict[str, float]) -> None:
+        for name, value in line.items():
+            if name not in ("kimg", "step"):
+                self.board.add_scalar(name, value, line["step"])
+        self.board.flush()
+
+    def show(self, name: str, image: np.ndarray, step: int) -> None:
+        """Give TensorBoard a picture."""
+        self.board.add_image(name, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Finish TensorBoard's file."""
+        self.board.close()
+
+
+def tick_line(line: dict[str, float]) -> str:
+    """One status line for people: kimg and optimiser steps both, for the two are often mixed up."""
+    words = [
+        f"kimg {line['kimg']:<9.3f} step {line['step']:<7.0f}",
+        f"{line['seconds_per_kimg']:.2f} s/kimg  time {duration(line['seconds'])}  eta {duration(line['eta_seconds'])}",
+    ]
+    names = {"loss_G": "G", "loss_D": "D", "r1": "r1", "path_length": "path"}
+    words += ["  ".join(f"{short} {line[name]:.3f}" for name, short in names.items() if name in line)]
+    if "sign_real" in line:
+        words += [f"sign D(real) {line['sign_real']:+.2f} D(fake) {line['sign_fake']:+.2f}"]
+    return "  ".join(words)
