@@ -1,0 +1,47 @@
+"""Carry out an order on a manifest: open the job, check first, do it, write lock and report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from manifests.load import load_manifest
+from tasks.job import Job, UntilReached, check_root, data_root
+from tasks.lock import write_lock
+from tasks.preflight import check_before, needed_bytes
+from tasks.summary import report_job
+from tasks.track import publish_link
+
+Order = Callable[[Job], Any]
+
+
+def open_job(manifest: str | Path, settings: Sequence[str] = (), dry: bool = False, until: str = "") -> Job:
+    """The manifest at work in this folder's data root."""
+    path = Path(manifest)
+    return Job(load_manifest(path, settings), path, data_root(), dry=dry, until=until)
+
+
+def carry_out(order: Order, manifest: str | Path, settings: Sequence[str] = (), until: str = "") -> str:
+    """Do what the order says as far as `until`; returns the path of the report."""
+    job = open_job(manifest, settings, until=until)
+    check_root(job.root, needed_bytes(job.manifest))
+    check_before(job)
+    try:
+        order(job)
+    except UntilReached:
+        pass
+    finally:
+        # Also after a failure: what was done is on record, and the report shows how far it came.
+        report = report_job(job) if job.steps else None
+    write_lock(job)
+    if report:
+        publish_link(f"{job.manifest.name}-report", report, "report", f"report of {job.manifest.name}")
+    return str(report)
+
+
+def plan(order: Order, manifest: str | Path, settings: Sequence[str] = ()) -> Job:
+    """The job with what each stage would do, in order; nothing is done."""
+    job = open_job(manifest, settings, dry=True)
+    order(job)
+    return job

@@ -1,0 +1,256 @@
+"""The `stylegan` command: everything the flows do, in one process, with no server running."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from manifests.ledger import COLUMNS
+from manifests.load import ManifestError
+from tasks.errors import PipelineError
+from tasks.job import Job
+from tasks.report import size
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="From raw pictures to a trained StyleGAN, its films, and better data for the next training.",
+    epilog="Exit codes: 0 done, 1 failed, 2 usage or manifest, 3 refused before the work, 4 data differ from the "
+    "record, 6 verification differs, 7 training diverged, 130 and 143 stopped and saved.",
+)
+out = Console(soft_wrap=True)
+
+ManifestArgument = Annotated[
+    Path, typer.Argument(help="a manifest (YAML), or a folder of pictures", show_default=False)
+]
+SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="put over the manifest: train.kimg=4")]
+JsonOption = Annotated[bool, typer.Option("--json", help="for programs")]
+
+STAGES = "download crop dedup upscale shard train evaluate rank clean retrain choose export"
+
+
+@app.command(epilog="Examples:  stylegan run manifests/toon.yaml   |   stylegan run ./pics --set train.kimg=2")
+def run(
+    manifest: ManifestArgument,
+    until: Annotated[str, typer.Option(metavar="STAGE", help=f"stop after this stage: {STAGES}")] = "",
+    settings: SetOption = [],  # noqa: B006  typer reads the default, nobody changes it
+    track: Annotated[
+        bool, typer.Option(help="as a tracked Prefect flow, on the server that PREFECT_API_URL names")
+    ] = bool(os.environ.get("PREFECT_API_URL")),
+) -> None:
+    """Carry out a manifest from its sources to its films; what is there already is not done again."""
+    from flows.carry_out import carry_out
+    from flows.retrain import retrain, retrain_and_export
+
+    if until and until not in STAGES.split():
+        raise ManifestError(f"--until {until}: the stages are {STAGES.replace(' ', ', ')}")
+    path = _manifest(manifest)
+    if track and not until:
+        report = retrain(str(path), settings)
+    else:
+        report = carry_out(retrain_and_export, path, settings, until)
+    _say_where(path, Path(report))
+
+
+@app.command(epilog="Example:  stylegan plan manifests/photos.yaml --set crop.min_face=96")
+def plan(manifest: ManifestArgument, settings: SetOption = [], as_json: JsonOption = False) -> None:  # noqa: B006
+    """Say for every stage whether it is there or will run, why, and how much to expect."""
+    job = _dry(_manifest(manifest), settings)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(step) for step in job.planned], indent=1))
+        return
+    table = Table("stage", "", "why", "rows", "bytes", box=None, header_style="bold")
+    for step in job.planned:
+        rows = f"{step.rows:,}" if step.rows is not None else "?"
+        table.add_row(step.stage, step.state, step.why, rows, size(step.bytes) if step.bytes is not None else "?")
+    out.print(table)
+
+
+@app.command(epilog="Example:  stylegan status manifests/toon.yaml")
+def status(manifest: ManifestArgument, settings: SetOption = []) -> None:  # noqa: B006
+    """Show the finished stages of a manifest with their counts and seconds."""
+    from tasks.stage import summary
+
+    for record in _dry(_manifest(manifest), settings).steps:
+        out.print(f"[bold]{record.stage:<9}[/bold] " + ("not done" if record.pending else summary(record)))
+
+
+@app.command(epilog="Example:  stylegan why manifests/photos.yaml 000123.jpg")
+def why(
+    manifest: ManifestArgument,
+    what: Annotated[str, typer.Argument(help="a stage, the beginning of an id, or part of a file name")] = "",
+    settings: SetOption = [],  # noqa: B006
+) -> None:
+    """Why a stage would run again, or what became of a picture and its faces."""
+    job = _dry(_manifest(manifest), settings)
+    if not what or what in STAGES.split():
+        for step in job.planned:
+            if what in ("", step.stage):
+                out.print(f"{step.stage}: {'is there' if step.state == 'there' else 'will run'}, {step.why}")
+        return
+    ledger = _ledger(job)
+    rows = ledger[ledger["id"].str.startswith(what) | ledger["origin"].str.contains(what, regex=False)]
+    if rows.empty:
+        raise ManifestError(f"no picture and no face of {job.path} is called {what!r}")
+    for row in rows.head(50).to_dict("records"):
+        extra = f" ({row['notes']})" if row["notes"] else ""
+        out.print(
+            f"{row['kind']} {row['id'][:12]}{row['id'][64:]} {row['origin']}: {row['reason'] or 'kept'}{extra}",
+            markup=False,
+        )
+
+
+@app.command(epilog="Example:  stylegan verify manifests/toon.yaml --deep")
+def verify(
+    manifest: ManifestArgument,
+    deep: Annotated[bool, typer.Option("--deep", help="compare digests, not sizes only")] = False,
+    settings: SetOption = [],  # noqa: B006
+) -> None:
+    """Compare what is on disk with the records; exits 6 and names every file that differs."""
+    from tasks.lock import differences
+
+    job = _dry(_manifest(manifest), settings)
+    records = [record for record in job.steps if not record.pending]
+    found = list(differences(job.root, records, deep))
+    for difference in found:
+        bucket = f" bucket {difference.bucket}" if difference.bucket else ""
+        out.print(f"{difference.stage}{bucket}: {difference.file}: {difference.found}, recorded {difference.expected}")
+    if found:
+        raise typer.Exit(6)
+    out.print(f"{len(records)} stages are as recorded" + ("" if deep else " (sizes; --deep compares digests)"))
+
+
+@app.command(
+    epilog="Columns: " + "; ".join(f"{name}: {means}" for name, (_, means) in COLUMNS.items() if means),
+)
+def ledger(
+    manifest: ManifestArgument,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="FILE.csv or FILE.parquet; else the counts are shown")
+    ] = None,
+    settings: SetOption = [],  # noqa: B006
+) -> None:
+    """Write one row a picture and a face: id, origin, box, measures, group, keeper, score, reason, shard."""
+    from manifests.ledger import count_reasons, write_ledger
+
+    rows = _ledger(_dry(_manifest(manifest), settings))
+    if to is None:
+        for kind, reasons in count_reasons(rows).items():
+            out.print(f"{kind}s: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.items()))
+    elif to.suffix == ".parquet":
+        write_ledger(rows, to)
+    elif to.suffix == ".csv":
+        rows.drop(columns="thumb").to_csv(to, index=False)
+    else:
+        raise ManifestError(f"--out {to}: give a name that ends in .csv or .parquet")
+
+
+@app.command(epilog="Example:  stylegan report manifests/toon.yaml")
+def report(manifest: ManifestArgument, settings: SetOption = []) -> None:  # noqa: B006
+    """Write the HTML report of what there is and print its path."""
+    from tasks.summary import report_job
+
+    job = _dry(_manifest(manifest), settings)
+    job.steps = [record for record in job.steps if not record.pending]
+    job.reused = {record.key for record in job.steps}
+    if not job.steps:
+        raise ManifestError(f"{job.path} has nothing to report yet: `stylegan run {job.path}` first")
+    print(report_job(job))
+
+
+@app.command()
+def doctor() -> None:
+    """Look at this machine: Python, libraries, GPU, film encoder, data root, assets."""
+    from tasks.doctor import examine
+
+    findings = list(examine())
+    for finding in findings:
+        out.print(f"{'ok ' if finding.good else 'BAD'} {finding.what}: {finding.says}", markup=False)
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example:  stylegan init ./pics --detector anime-lbp")
+def init(
+    folder: Annotated[Path, typer.Argument(help="a folder of pictures", show_default=False)],
+    detector: Annotated[str, typer.Option(help="haar, anime-lbp, centre or none")] = "haar",
+    resolution: Annotated[int, typer.Option(help="px, a power of two")] = 64,
+) -> None:
+    """Write manifests/NAME.yaml for a folder of pictures, to be edited."""
+    from manifests.load import load_manifest
+    from tasks.init import write_manifest
+
+    path = write_manifest(folder, detector, resolution)
+    load_manifest(path)
+    out.print(f"{path}: edit it, look with `stylegan plan {path}`, then `stylegan run {path}`")
+
+
+def main() -> None:
+    """Run the command; errors that are no bugs become a sentence and an exit code."""
+    try:
+        app()
+    except (PipelineError, ManifestError) as error:
+        _end(error, error.exit_code)
+    except ValueError as error:
+        _end(error, 2)
+    except KeyboardInterrupt:
+        _end("stopped; the same command goes on from here", 130)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            _end(
+                f"the disk is full ({error.filename or 'data root'}): free some; the same command goes on from here", 1
+            )
+        if error.errno in (errno.EACCES, errno.EROFS):
+            _end(f"no permission to write {error.filename}: change it, or set STYLEGAN_DATA=/another/folder", 1)
+        raise
+
+
+def _end(error: object, code: int) -> None:
+    print(f"stylegan: {error}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _manifest(given: Path) -> Path:
+    """The manifest itself; for a folder the one that init writes."""
+    if not given.is_dir():
+        return given
+    from tasks.init import write_manifest
+
+    return write_manifest(given)
+
+
+def _dry(path: Path, settings: list[str]) -> Job:
+    from flows.carry_out import plan as plan_order
+    from flows.retrain import retrain_and_export
+
+    return plan_order(retrain_and_export, path, settings)
+
+
+def _ledger(job: Job) -> Any:
+    from tasks.summary import final_ledger
+
+    job.steps = [record for record in job.steps if not record.pending]
+    return final_ledger(job)
+
+
+def _say_where(path: Path, report_path: Path) -> None:
+    job = _dry(path, [])
+    places = {"report": report_path, "data": job.root}
+    for record in job.steps:
+        if record.stage in ("train", "retrain") and not record.pending:
+            places[record.stage] = job.root / str(record.facts["run"])
+        if record.stage in ("shard", "export") and not record.pending:
+            places[record.stage] = job.folder(record)
+    for name, place in places.items():
+        out.print(f"{name:<8} {place}", markup=False)

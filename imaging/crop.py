@@ -1,0 +1,84 @@
+"""One decode does all: what a picture is, where its faces are, how they measure, and what they look like in 64 bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
+
+from imaging.cut import CutConfig, cut, face_square
+from imaging.decode import DecodeConfig, Image8, Undecodable, decode
+from imaging.dedup import thumbnail
+from imaging.detect import Box, DetectConfig, Detection, detect_faces
+from imaging.hash import HashKind, perceptual_hash
+from imaging.measure import MeasureConfig, Measures, face_reason, measures, picture_reason
+
+
+class CropConfig(DecodeConfig, DetectConfig, MeasureConfig, CutConfig):
+    """All that is asked while a picture is open."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hash: HashKind = Field("phash", description="perceptual hash of 64 bits, of pictures and faces")
+
+
+class Look(NamedTuple):
+    """What a picture or a face looks like, in numbers."""
+
+    measures: Measures
+    hash: int
+    thumb: NDArray[np.uint8]
+
+
+class Face(NamedTuple):
+    """A detected face; reason "" = kept."""
+
+    detection: Detection
+    square: Box | None
+    look: Look
+    reason: str
+
+
+class Picture(NamedTuple):
+    """What one picture file turned out to be; size is (height, width) upright, (0, 0) when it did not decode."""
+
+    reason: str
+    format: str
+    notes: tuple[str, ...]
+    size: tuple[int, int]
+    look: Look | None
+    faces: list[Face]
+
+
+def find_faces(data: bytes, name: str, config: CropConfig, cascade: Path | None = None) -> Picture:
+    """The picture in these bytes with its faces in reading order, each with its reason to leave or none.
+
+    A file that does not decode is a Picture with the reason undecodable and the sentence in its notes.
+    """
+    try:
+        image, kind, notes = decode(data, config, name)
+    except Undecodable as error:
+        return Picture("undecodable", "", (str(error),), (0, 0), None, [])
+    look, size = _look(image, config), (image.shape[0], image.shape[1])
+    reason = picture_reason(look.measures, config)
+    if not reason and min(size) < config.min_face:
+        reason = "picture_too_small"
+    found = [] if reason else detect_faces(image, config, cascade)
+    if not reason and not found:
+        # A blurred picture hides its faces from the detector: say the cause, not the symptom.
+        reason = "blurry" if look.measures.sharpness < config.min_sharpness else "no_face"
+    return Picture(reason, kind, notes, size, look, [_face(image, detection, config) for detection in found])
+
+
+def _face(image: Image8, detection: Detection, config: CropConfig) -> Face:
+    square = face_square(detection.box, (image.shape[0], image.shape[1]), config)
+    look = _look(cut(image, square or detection.box), config)
+    side = min(detection.box.x1 - detection.box.x0, detection.box.y1 - detection.box.y0)
+    return Face(detection, square, look, face_reason(look.measures, side, config) or ("" if square else "cut_off"))
+
+
+def _look(image: Image8, config: CropConfig) -> Look:
+    return Look(measures(image), perceptual_hash(image, config.hash), thumbnail(image))

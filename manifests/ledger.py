@@ -1,0 +1,114 @@
+"""The ledger: one row for every picture and every face ever seen, Parquet on disk, pandas in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+# What each column means is said once, here: `stylegan ledger --help` and docs/guide.md print it.
+COLUMNS: dict[str, tuple[pa.DataType, str]] = {
+    "id": (pa.string(), "sha256 of the picture's bytes; a face adds _000, _001, ..."),
+    "kind": (pa.string(), "picture | face"),
+    "picture": (pa.string(), "id of the picture that a face was found in (its own id for a picture)"),
+    "source": (pa.string(), "name of the source in the manifest"),
+    "origin": (pa.string(), "name inside the source, as it came"),
+    "licence": (pa.string(), "licence stated by the source"),
+    "label": (pa.string(), "class, when the source has classes"),
+    "bytes": (pa.int64(), "size of the picture's file"),
+    "format": (pa.string(), "JPEG, PNG, ... by content"),
+    "notes": (pa.string(), "what decoding had to do: exif_rotated, cmyk, animated, ..."),
+    "width": (pa.int32(), "px, upright"),
+    "height": (pa.int32(), "px, upright"),
+    "x0": (pa.int32(), "detector's box, px of the upright picture, half-open"),
+    "y0": (pa.int32(), ""),
+    "x1": (pa.int32(), ""),
+    "y1": (pa.int32(), ""),
+    "confidence": (pa.float32(), "detector's own, not comparable between detectors"),
+    "cut_x0": (pa.int32(), "the square that is cut, px of the upright picture, half-open"),
+    "cut_y0": (pa.int32(), ""),
+    "cut_x1": (pa.int32(), ""),
+    "cut_y1": (pa.int32(), ""),
+    "brightness": (pa.float32(), "see imaging/measure.py"),
+    "contrast": (pa.float32(), "see imaging/measure.py"),
+    "saturation": (pa.float32(), "see imaging/measure.py"),
+    "sharpness": (pa.float32(), "see imaging/measure.py"),
+    "hash": (pa.string(), "64-bit perceptual hash, 16 hex digits"),
+    "thumb": (pa.binary(), "32 x 32 grey, the second look before anything is called a duplicate"),
+    "group": (pa.string(), "smallest id among the row's near-duplicates"),
+    "keeper": (pa.string(), "id of the row kept for its group"),
+    "shard": (pa.string(), "tar that holds the face"),
+    "offset": (pa.int64(), "where its encoded bytes begin in the tar"),
+    "length": (pa.int64(), "how many encoded bytes"),
+    "split": (pa.string(), "train | held_out"),
+    "score": (pa.float32(), "discriminator's logit (stylegan/ranking.py)"),
+    "rank": (pa.int64(), "0 = lowest score"),
+    "reason": (pa.string(), "why the row is not kept; empty = kept"),
+}
+SCHEMA = pa.schema([(name, kind) for name, (kind, _) in COLUMNS.items()])
+# Counts, boxes and hashes stay whole numbers where a row has none.
+_WHOLE = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
+_TEXT = [name for name, (kind, _) in COLUMNS.items() if kind == pa.string()]
+
+
+def ledger_of(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows as a ledger: every column present, sorted by id then origin, texts never null."""
+    frame = pd.DataFrame(list(rows)).reindex(columns=list(COLUMNS))
+    return _settled(frame)
+
+
+def read_ledger(*paths: Path) -> pd.DataFrame:
+    """The ledgers in these files as one."""
+    tables = [pq.read_table(path, schema=SCHEMA) for path in paths]
+    table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+    frame: pd.DataFrame = table.to_pandas(types_mapper=_WHOLE.get)
+    return frame
+
+
+def write_ledger(frame: pd.DataFrame, path: Path) -> str:
+    """Write the ledger under its name in one step and return the sha256 of the file.
+
+    The same rows in any order give the same bytes (with the same pyarrow).
+    """
+    table = pa.Table.from_pandas(_settled(frame), schema=SCHEMA, preserve_index=False).replace_schema_metadata(None)
+    partial = path.with_name(path.name + ".part")
+    pq.write_table(table, partial, compression="zstd")
+    digest = hashlib.sha256(partial.read_bytes()).hexdigest()
+    partial.replace(path)
+    return digest
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as dictionaries."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def kept(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """The rows of this kind without a reason."""
+    return frame[(frame["kind"] == kind) & (frame["reason"] == "")]
+
+
+def count_reasons(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """{kind: {reason: rows}}; `kept` stands for the empty reason and duplicate_of:<id> counts as duplicate.
+
+    The counts of a kind sum to its rows.
+    """
+    counts: dict[str, dict[str, int]] = {"picture": {}, "face": {}}
+    for kind, reason in zip(frame["kind"], frame["reason"], strict=True):
+        name = "duplicate" if reason.startswith("duplicate_of:") else reason or "kept"
+        counts[kind][name] = counts[kind].get(name, 0) + 1
+    return {kind: dict(sorted(reasons.items())) for kind, reasons in counts.items()}
+
+
+def _settled(frame: pd.DataFrame) -> pd.DataFrame:
+    frame = frame.copy()
+    frame[_TEXT] = frame[_TEXT].fillna("").astype("str")
+    for name, (kind, _) in COLUMNS.items():
+        if kind in _WHOLE:
+            frame[name] = frame[name].astype(_WHOLE[kind])
+    return frame.sort_values(["id", "origin"], kind="stable", ignore_index=True)

@@ -1,0 +1,132 @@
+"""The manifest: what is asked, all of it; each section is the config of the code that obeys it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from imaging.crop import CropConfig
+from imaging.dedup import DedupConfig
+from imaging.upscale import UpscaleConfig
+from manifests.sources import Source
+from stylegan.config import PRESETS, TrainConfig
+from stylegan.figures import FIGURES, FigureConfig
+from stylegan.films import FILMS, FilmConfig
+from stylegan.metrics import SlicedWassersteinConfig
+
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class ShardConfig(BaseModel):
+    """How kept faces become shards."""
+
+    model_config = _STRICT
+    held_out: float = Field(0.05, ge=0, lt=0.5, description="share of source pictures never trained on, by hash of id")
+
+
+class CleanConfig(BaseModel):
+    """Which faces the discriminator's ranking takes out before training goes on."""
+
+    model_config = _STRICT
+    drop_lowest: float = Field(0.03, ge=0, lt=0.5, description="share of faces with the lowest scores to drop")
+    drop_highest: float = Field(0.0, ge=0, lt=0.5, description="share with the highest: the top is odd too, at times")
+    drop: tuple[str, ...] = Field((), description="ids (or beginnings of ids) that a person decided to drop")
+    keep: tuple[str, ...] = Field((), description="ids (or beginnings of ids) that are never dropped by score")
+
+
+class EvaluateConfig(SlicedWassersteinConfig):
+    """How a checkpoint is judged: sliced Wasserstein distance of as many generated images as real ones."""
+
+    num_images: int = Field(1024, ge=16, description="images on each side, at most; fewer where there are fewer faces")
+    batch_size: int = Field(32, ge=1, description="images generated at once")
+
+
+class ExportConfig(BaseModel):
+    """Which pictures and films leave the house."""
+
+    model_config = _STRICT
+    figures: tuple[str, ...] = Field(
+        ("sample-grid", "truncation-grid", "style-mixing-grid"), description="keys of FIGURES"
+    )
+    films: tuple[str, ...] = Field(("training-montage", "random-walk"), description="keys of FILMS")
+    figure: FigureConfig = FigureConfig()
+    film: FilmConfig = FilmConfig(seconds=10, columns=4, rows=3)
+
+    @field_validator("figures", "films")
+    @classmethod
+    def _known(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known = list(FIGURES) if info.field_name == "figures" else list(FILMS)
+        for name in names:
+            if name not in known:
+                raise ValueError(f"{name!r} is not one of {', '.join(known)}")
+        return names
+
+
+class Manifest(BaseModel):
+    """One pipeline from sources to films."""
+
+    model_config = _STRICT
+    name: Annotated[
+        str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="names the lock, the run and the report")
+    ]
+    description: str = Field("", description="what this manifest makes, its cost and its result")
+    seed: int = Field(0, ge=0, lt=2**63, description="of everything random")
+    resolution: int = Field(64, description="px of the square faces; a power of two")
+    buckets: Literal[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096] = Field(
+        16, description="units of work and storage, by the leading bits of a picture's id"
+    )
+    sources: tuple[Source, ...] = Field(min_length=1, description="where pictures come from")
+    crop: CropConfig = CropConfig()
+    dedup: DedupConfig = DedupConfig()
+    upscale: UpscaleConfig = UpscaleConfig()
+    shard: ShardConfig = ShardConfig()
+    train: TrainConfig
+    donor: str | None = Field(None, description="checkpoint that training starts from: transfer learning")
+    clean: CleanConfig | None = Field(None, description="without it there is one training and no cleaning")
+    retrain: TrainConfig | None = Field(
+        None, description="after cleaning, from the checkpoint; keys not named are train's"
+    )
+    evaluate: EvaluateConfig = EvaluateConfig()
+    export: ExportConfig = ExportConfig()
+
+    @field_validator("resolution")
+    @classmethod
+    def _power_of_two(cls, resolution: int) -> int:
+        if resolution < 4 or resolution > 1024 or resolution & (resolution - 1):
+            below = 1 << max(2, min(10, resolution.bit_length() - 1))
+            raise ValueError(
+                f"{resolution} is not a power of two between 4 and 1024: choose {below} or {min(1024, 2 * below)}"
+            )
+        return resolution
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_training(cls, raw: Any) -> Any:
+        """Fill `train` from its preset, and `retrain` from `train`; both take seed and resolution from the top."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("train", {}), dict):
+            return raw
+        given = {"resolution": raw.get("resolution", 64), "seed": raw.get("seed", 0)}
+        train = dict(raw.get("train") or {})
+        filled = {**raw, "train": _training(train, given)}
+        if isinstance(raw.get("retrain"), dict):
+            filled["retrain"] = _training({**train, **raw["retrain"]}, given)
+        return filled
+
+    @model_validator(mode="after")
+    def _cleaning_has_a_sequel(self) -> Manifest:
+        if (self.clean is None) != (self.retrain is None):
+            raise ValueError("clean and retrain go together: state both, or neither (retrain: {} repeats train)")
+        return self
+
+
+def _training(asked: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """What `preset` stands for, with single values replaced; pydantic sees keys, so that it can name a wrong one."""
+    preset = asked.get("preset", "auto")
+    if preset not in PRESETS:
+        raise ValueError(f"train.preset {preset!r} is unknown: choose one of {', '.join(sorted(PRESETS))}")
+    values = {**PRESETS[preset], **asked, **given}
+    values.pop("preset", None)
+    if isinstance(asked.get("network", {}), dict):
+        values["network"] = {**PRESETS[preset].get("network", {}), **asked.get("network", {})}
+    return values

@@ -1,0 +1,77 @@
+"""crop: each picture is opened once; its faces, measures and hashes become rows. No pixel is written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from imaging.crop import CropConfig, Face, Look, Picture, find_faces
+from manifests.ledger import count_reasons, ledger_of, read_ledger, rows_of, write_ledger
+from tasks.assets import find_asset
+from tasks.buckets import Portion, each_bucket
+from tasks.errors import IntegrityError
+from tasks.stage import Outcome, Place, stage
+from tasks.store import Record
+
+CASCADES = {"anime-lbp": "lbpcascade_animeface.xml"}  # detectors that need an asset
+
+
+@stage("crop", version=1, config=lambda job: job.manifest.crop)
+def crop_faces(at: Place, pictures: Record) -> Outcome:
+    """Find, measure and hash the faces of every picture that has no reason yet."""
+    config = at.job.manifest.crop
+    asset = CASCADES.get(config.detector)
+    cascade = find_asset(asset, at.job.root) if asset else None
+    buckets = each_bucket(
+        at,
+        crop_bucket,
+        {
+            name: Portion({"pictures": bucket.output}, (at.job.root / bucket.folder, config, cascade))
+            for name, bucket in pictures.buckets.items()
+        },
+    )
+    return Outcome(buckets=buckets, counts=count_reasons(at.job.ledger(buckets)))
+
+
+def crop_bucket(folder: Path, pictures: Path, config: CropConfig, cascade: Path | None) -> None:
+    """The bucket's ledger with its pictures' findings and a row for every face."""
+    paths = pd.read_parquet(pictures / "paths.parquet").set_index("id")["path"]
+    rows: list[dict[str, Any]] = []
+    for row in rows_of(read_ledger(pictures / "ledger.parquet")):
+        rows.extend([row] if row["reason"] else _findings(row, Path(paths[row["id"]]), config, cascade))
+    write_ledger(ledger_of(rows), folder / "ledger.parquet")
+
+
+def _findings(row: dict[str, Any], path: Path, config: CropConfig, cascade: Path | None) -> Iterator[dict[str, Any]]:
+    found = find_faces(_bytes_of(path, row), row["origin"], config, cascade)
+    yield {**row, **_of_picture(found)}
+    for number, face in enumerate(found.faces):
+        yield {**row, **_of_picture(found), **_of_face(face), "id": f"{row['id']}_{number:03d}", "kind": "face"}
+
+
+def _bytes_of(path: Path, row: dict[str, Any]) -> bytes:
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != row["id"]:
+        raise IntegrityError(f"{path} is not what it was when it was listed ({row['origin']}): run again to list anew")
+    return data
+
+
+def _of_picture(found: Picture) -> dict[str, Any]:
+    height, width = found.size
+    facts = {"format": found.format, "notes": ", ".join(found.notes), "height": height, "width": width}
+    return {**facts, **(_of_look(found.look) if found.look else {}), "reason": found.reason}
+
+
+def _of_face(face: Face) -> dict[str, Any]:
+    x0, y0, x1, y1 = face.detection.box
+    box = {"x0": x0, "y0": y0, "x1": x1, "y1": y1, "confidence": face.detection.confidence, "reason": face.reason}
+    names = ("cut_x0", "cut_y0", "cut_x1", "cut_y1")
+    return {**box, **_of_look(face.look), **(dict(zip(names, face.square, strict=True)) if face.square else {})}
+
+
+def _of_look(look: Look) -> dict[str, Any]:
+    return {**look.measures._asdict(), "hash": f"{look.hash:016x}", "thumb": look.thumb.tobytes()}

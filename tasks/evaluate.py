@@ -1,0 +1,58 @@
+"""evaluate: how far generated faces are from held-out ones; and of two models, which one stays."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+
+from tasks.stage import Outcome, Place, stage
+from tasks.store import Record, write_atomically
+from tasks.train import checkpoint_of
+
+METRICS = "metrics.json"
+
+
+@stage("evaluate", version=1, config=lambda job: {"seed": job.manifest.seed, **dict(job.manifest.evaluate)})
+def evaluate_model(at: Place, model: Record, faces: Record) -> Outcome:
+    """Sliced Wasserstein distance (times 1,000) of generated faces to held-out and to training faces."""
+    from stylegan import load
+    from stylegan.faces import Faces
+    from stylegan.metrics import sliced_wasserstein
+
+    config, seed = at.job.manifest.evaluate, at.job.manifest.seed
+    network = load(checkpoint_of(at.job, model))
+    numbers: dict[str, Any] = {}
+    for split in ("held_out", "train"):
+        real = Faces(at.job.folder(faces), split)
+        count = min(len(real), config.num_images)
+        if count < 2:
+            continue
+        z = torch.randn(count, network.z_dim, generator=torch.Generator().manual_seed(seed))
+        fakes = [network.sample(part, psi=1.0).cpu() for part in torch.split(z, config.batch_size)]
+        fake = (torch.cat(fakes) * 127.5 + 128).clamp(0, 255).to(torch.uint8)
+        distance = sliced_wasserstein(real.images(range(count)), fake, seed, config)
+        numbers[split] = {
+            "images": count,
+            **distance.mean._asdict(),
+            "levels": {r: i.value for r, i in distance.levels.items()},
+        }
+    write_atomically(at.folder / METRICS, json.dumps(numbers, indent=1, sort_keys=True))
+    facts = {f"swd_{split}": found["value"] for split, found in numbers.items()}
+    return Outcome(files=(METRICS,), facts={**facts, "swd": numbers})
+
+
+@stage("choose", version=1, config=lambda job: {})
+def keep_better(at: Place, before: Record, model_before: Record, after: Record, model_after: Record) -> Outcome:
+    """Of two evaluated models the one nearer to the held-out faces (to the training faces where none are held out)."""
+    split = "swd_held_out" if "swd_held_out" in before.facts else "swd_train"
+    better = after.facts[split] <= before.facts[split]
+    chosen = model_after if better else model_before
+    verdict = (
+        f"{'the retrained' if better else 'the first'} model is kept: {split} {before.facts[split]:.2f} "
+        f"before cleaning, {after.facts[split]:.2f} after"
+    )
+    write_atomically(at.folder / "model.json", json.dumps({"sha256": chosen.facts["sha256"]}))
+    facts = {name: chosen.facts[name] for name in ("run", "checkpoint", "kimg", "sha256")}
+    return Outcome(files=("model.json",), facts={**facts, "verdict": verdict, "retrained": better})

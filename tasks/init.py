@@ -1,0 +1,55 @@
+"""init: a first manifest for a folder of pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+TEMPLATE = """\
+# yaml-language-server: $schema=manifest.schema.json
+name: {name}
+description: Faces from {path}
+resolution: {resolution}          # px, a power of two
+sources:
+  - kind: folder
+    path: {quoted}
+crop:
+  detector: {detector}        # haar: photographs; anime-lbp: drawings; centre: one square a picture; none: cut already
+  min_face: {min_face}            # px; smaller faces leave as face_too_small
+  factor: 1.5             # side of the cut over the side of the face
+dedup:
+  threshold: 8            # bits of 64, or a likeness such as "90%"
+upscale:
+  upscaler: lanczos       # waifu2x for drawings (an asset)
+train:
+  preset: photos          # a few minutes on two cores: enough to see that all is well, not to see faces
+  kimg: 4                 # thousands of faces shown; a good model takes thousands of kimg and a GPU
+clean:
+  drop_lowest: 0.03       # share of faces with the lowest scores
+retrain:
+  kimg: 2
+"""
+
+
+def write_manifest(folder: Path, detector: str = "haar", resolution: int = 64, where: Path = Path("manifests")) -> Path:
+    """Write manifests/NAME.yaml for the folder and return its path; one that is there already is left as it is."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder: give one with pictures, or a manifest (a .yaml file)")
+    name = re.sub(r"[^a-z0-9_-]+", "-", folder.resolve().name.lower()).strip("-_") or "pictures"
+    path = where / f"{name}.yaml"
+    if path.exists():
+        return path
+    where.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        TEMPLATE.format(
+            name=name,
+            path=folder.name,
+            quoted=json.dumps(str(folder.resolve()), ensure_ascii=False),
+            detector=detector,
+            resolution=resolution,
+            min_face=resolution * 3 // 4,
+        ),
+        encoding="utf-8",
+    )
+    return path

@@ -1,0 +1,56 @@
+"""What is checked before any work: sources, assets, donor, disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from manifests.schema import Manifest
+from manifests.sources import ArchiveSource, FolderSource, Source, ToonSource
+from tasks.assets import find_asset
+from tasks.crop import CASCADES
+from tasks.job import Job
+from tasks.sources import check_source
+from tasks.train import checkpoint_digest
+from tasks.upscale import WEIGHTS
+
+TOON_BYTES = 160_000  # of a drawn picture, measured
+FIXED_BYTES = 200_000_000  # checkpoints, films, reports
+
+
+def check_before(job: Job) -> None:
+    """Raise what the work would run into later: a missing folder, asset, donor, terms not accepted."""
+    manifest = job.manifest
+    for source in manifest.sources:
+        check_source(source)
+    for asset in needed_assets(manifest):
+        find_asset(asset, job.root)
+    if manifest.donor:
+        checkpoint_digest(Path(manifest.donor))
+
+
+def needed_assets(manifest: Manifest) -> list[str]:
+    """File names of the model files of others that this manifest needs."""
+    names = (CASCADES.get(manifest.crop.detector), WEIGHTS.get(manifest.upscale.upscaler))
+    return [name for name in names if name]
+
+
+def needed_bytes(manifest: Manifest) -> int:
+    """Disk that the manifest needs, roughly and rather too much: sources, faces twice, checkpoints."""
+    rows = sum(expected_rows(source) or 0 for source in manifest.sources)
+    faces = rows * manifest.resolution**2 * 3 * 2
+    return sum(_source_bytes(source) for source in manifest.sources) + faces + FIXED_BYTES
+
+
+def expected_rows(source: Source) -> int | None:
+    """Pictures that a source will give, None when nobody knows before."""
+    if isinstance(source, FolderSource):
+        return sum(1 for path in Path(source.path).expanduser().rglob("*") if path.is_file())
+    return source.pictures if isinstance(source, ToonSource) else source.count
+
+
+def _source_bytes(source: Source) -> int:
+    if isinstance(source, ToonSource):
+        return source.pictures * TOON_BYTES
+    if isinstance(source, ArchiveSource):
+        return 2 * (source.bytes or 0)  # the archive and what it unpacks to
+    return 0

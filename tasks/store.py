@@ -1,0 +1,134 @@
+"""What is on disk: records, the folders they seal, and the digests that name them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.errors import IntegrityError
+
+Counts = dict[str, dict[str, int]]  # {"picture": {"kept": 90, "no_face": 10}, "face": {...}}
+
+
+class File(BaseModel):
+    """A file of a stage: its sha256 and its size."""
+
+    model_config = ConfigDict(frozen=True)
+    sha256: str
+    bytes: int
+
+
+class Bucket(BaseModel):
+    """One bucket's share of a stage: where it lies (relative to the root) and the files in it."""
+
+    model_config = ConfigDict(frozen=True)
+    folder: str
+    files: dict[str, File]
+    seconds: float = 0.0  # of work, once; a bucket that was there already cost nothing
+
+    @property
+    def output(self) -> str:
+        """Digest of what is in it, wherever it lies."""
+        return digest_of({name: file.sha256 for name, file in self.files.items()})
+
+
+class Record(BaseModel):
+    """The seal of a finished stage; written last, so a stage without one is not finished."""
+
+    model_config = ConfigDict(frozen=True)
+    stage: str
+    version: int
+    config: Any
+    inputs: dict[str, str]  # argument name -> output digest of that record
+    key: str  # digest of the four above; names the folder
+    files: dict[str, File] = {}
+    buckets: dict[str, Bucket] = {}
+    counts: Counts = {}
+    facts: dict[str, Any] = {}  # numbers that came out: metrics, rows, the run's folder
+    seconds: float = 0.0
+    finished: str = ""  # UTC, ISO 8601
+    pending: bool = False  # a plan's stand-in for a record that a run would write
+
+    @property
+    def folder(self) -> str:
+        """The stage's folder, relative to the root."""
+        return f"{self.stage}/{self.key}"
+
+    @property
+    def output(self) -> str:
+        """Digest of what came out: equal outputs, equal digest, whenever and wherever they were made."""
+        return digest_of(
+            {
+                "files": {name: file.sha256 for name, file in self.files.items()},
+                "buckets": {name: bucket.output for name, bucket in self.buckets.items()},
+            }
+        )
+
+    @property
+    def bytes(self) -> int:
+        """Size of all its files."""
+        files = [*self.files.values(), *(f for bucket in self.buckets.values() for f in bucket.files.values())]
+        return sum(file.bytes for file in files)
+
+
+def digest_of(value: Any) -> str:
+    """16 hex digits of the sha256 of the value as sorted JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def key_of(stage: str, version: int, config: Any, inputs: dict[str, str]) -> str:
+    """The name of the folder of a stage (or of a bucket of it) with this version, config and these inputs."""
+    return digest_of({"stage": stage, "version": version, "config": config, "inputs": inputs})
+
+
+def file_of(path: Path) -> File:
+    """Size and sha256 of a file."""
+    with path.open("rb") as opened:
+        return File(sha256=hashlib.file_digest(opened, "sha256").hexdigest(), bytes=path.stat().st_size)
+
+
+def files_in(folder: Path, names: Iterator[str] | list[str]) -> dict[str, File]:
+    """Size and sha256 of the named files of a folder."""
+    return {name: file_of(folder / name) for name in sorted(names)}
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all, also after a power cut."""
+    partial = path.with_name(f"{path.name}.part-{os.getpid()}")
+    with partial.open("w", encoding="utf-8") as opened:
+        opened.write(text)
+        opened.flush()
+        os.fsync(opened.fileno())
+    partial.replace(path)
+
+
+def write_record(root: Path, record: Record) -> None:
+    """Seal the stage."""
+    write_atomically(root / record.folder / "record.json", record.model_dump_json(indent=1) + "\n")
+
+
+def read_record(root: Path, stage: str, key: str) -> Record | None:
+    """The stage's record, None when it is not finished."""
+    path = root / stage / key / "record.json"
+    if not path.is_file():
+        return None
+    try:
+        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise IntegrityError(
+            f"{path} is no record: delete that folder and the stage is done again ({error})"
+        ) from error
+
+
+def records_of(root: Path, stage: str) -> list[Record]:
+    """All records of a stage, the newest last."""
+    keys = [path.parent.name for path in (root / stage).glob("*/record.json")]
+    found = [record for key in keys if (record := read_record(root, stage, key))]
+    return sorted(found, key=lambda record: record.finished)

@@ -1,0 +1,202 @@
+"""The report of a job: its records, ledger, runs and exports, gathered for one page."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from manifests.ledger import kept
+from tasks import report
+from tasks.examples import face_sheet, reason_sheets
+from tasks.job import Job
+from tasks.lock import LIBRARIES
+from tasks.stage import summary
+from tasks.store import Record
+from tasks.train import read_stats
+
+ORDER = ("shard", "clean", "rank", "upscale", "dedup", "crop", "download")  # whose ledger knows most
+
+
+def last(job: Job, *stages: str) -> Record | None:
+    """The last record of this job that is of one of these stages."""
+    return next((record for record in reversed(job.steps) if record.stage in stages), None)
+
+
+def final_ledger(job: Job) -> pd.DataFrame:
+    """The ledger as the last stage that has one left it."""
+    record = next((record for record in reversed(job.steps) if record.buckets), None)
+    if record is None:
+        raise ValueError(f"{job.path} has no ledger yet: run it first")
+    return job.ledger(record.buckets)
+
+
+def report_job(job: Job, failure: str = "") -> Path:
+    """Write data/reports/NAME/report.html of what is there and return its path."""
+    ledger = final_ledger(job)
+    choice = last(job, "choose")
+    content = report.ReportContent(
+        title=job.manifest.name,
+        subtitle=job.manifest.description,
+        manifest=job.path.read_text(encoding="utf-8", errors="replace"),
+        manifest_name=job.path.name,
+        verdict=_verdict(job, choice, failure),
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        hero=_hero(job),
+        numbers=_numbers(job, ledger),
+        stages=tuple(_stage_row(job, record) for record in job.steps),
+        reasons=_reasons(job, ledger),
+        kept=_kept(job, ledger),
+        trainings=tuple(_training(job, record) for record in job.steps if record.stage in ("train", "retrain")),
+        rankings=_rankings(job),
+        comparisons=_comparisons(job),
+        comparison_note=str(choice.facts["verdict"]) if choice else "",
+        figures=_figures(job),
+        films=_films(job),
+        environment=_environment(job),
+        commands=_commands(job),
+    )
+    return report.write_report(job.root / "reports" / job.manifest.name, content)
+
+
+def _verdict(job: Job, choice: Record | None, failure: str) -> report.Verdict:
+    if failure:
+        return report.Verdict("failed", failure)
+    if choice:
+        return report.Verdict("done", str(choice.facts["verdict"]))
+    return report.Verdict("done", f"done as far as {job.steps[-1].stage}")
+
+
+def _hero(job: Job) -> report.Sheet | None:
+    export = last(job, "export")
+    if not export or "sample-grid.png" not in export.files:
+        return None
+    return report.Sheet(job.folder(export) / "sample-grid.png", "Uncurated faces of the exported model")
+
+
+def _numbers(job: Job, ledger: pd.DataFrame) -> tuple[report.Number, ...]:
+    found = [
+        report.Number(f"{int((ledger['kind'] == 'picture').sum()):,}", "pictures"),
+        report.Number(f"{len(kept(ledger, 'face')):,}", "faces kept"),
+    ]
+    if model := last(job, "choose", "retrain", "train"):
+        found.append(report.Number(f"{model.facts['kimg']:g}", "kimg in the last training"))
+    found.append(report.Number(report.duration(sum(record.seconds for record in job.steps)), "of work"))
+    return tuple(found)
+
+
+def _stage_row(job: Job, record: Record) -> report.StageRow:
+    faces = record.counts.get("face") or record.counts.get("picture") or {}
+    return report.StageRow(
+        name=record.stage,
+        state="cached" if record.key in job.reused else "done",
+        seconds=record.seconds,
+        rows_in=sum(faces.values()) or None,
+        rows_kept=faces.get("kept") if faces else None,
+        num_bytes=record.bytes,
+        note="" if record.counts else summary(record),
+    )
+
+
+def _reasons(job: Job, ledger: pd.DataFrame) -> tuple[report.ReasonCount, ...]:
+    record = next(record for record in reversed(job.steps) if record.buckets)
+    pictures = last(job, "download")
+    sheets = reason_sheets(job, pictures, ledger) if pictures else {}
+    rows = []
+    for kind, reasons in record.counts.items():
+        for reason, count in reasons.items():
+            image = sheets.get((kind, reason))
+            examples = report.Sheet(image, f"{kind}s: {report.words(reason)}") if image is not None else None
+            level: Literal["picture", "face"] = "picture" if kind == "picture" else "face"
+            rows.append(report.ReasonCount(level, "" if reason == "kept" else reason, count, examples))
+    return tuple(rows)
+
+
+def _kept(job: Job, ledger: pd.DataFrame) -> report.Sheet | None:
+    shards = last(job, "shard")
+    faces = kept(ledger, "face")
+    if not shards or faces.empty or (faces["shard"] == "").any():
+        return None
+    return report.Sheet(face_sheet(job, shards, faces.head(48)), f"The first 48 of {len(faces):,} kept faces, by id")
+
+
+def _training(job: Job, record: Record) -> report.Training:
+    run = job.root / record.facts["run"]
+    grids = sorted((run / "samples").glob("fakes-*.png"))
+    chosen = [grids[round(i * (len(grids) - 1) / 5)] for i in range(6)] if len(grids) > 6 else grids
+    reals = run / "samples" / "reals.png"
+    return report.Training(
+        name=f"{record.stage} ({record.facts['kimg']:g} kimg)",
+        rows=read_stats(run),
+        reals=report.Sheet(reals, "Real faces") if reals.is_file() else None,
+        fakes=tuple(report.Sheet(grid, f"{float(grid.stem.removeprefix('fakes-')):g} kimg") for grid in chosen),
+        note=run.relative_to(job.root).as_posix(),
+    )
+
+
+def _rankings(job: Job) -> tuple[report.Ranking, ...]:
+    rank, shards = last(job, "rank"), next((record for record in job.steps if record.stage == "shard"), None)
+    if not rank or not shards:
+        return ()
+    faces = job.ledger(rank.buckets).dropna(subset="score").sort_values("rank")
+    worst, best = faces.head(16), faces.tail(16)[::-1]
+    return (
+        report.Ranking(
+            "Real faces by the discriminator's score",
+            best=report.Sheet(face_sheet(job, shards, best, "score"), "Highest scores"),
+            worst=report.Sheet(face_sheet(job, shards, worst, "score"), "Lowest scores"),
+            note="The top is odd too, at times: look at both ends.",
+            scores=faces["score"].tolist(),
+        ),
+    )
+
+
+def _comparisons(job: Job) -> tuple[report.Comparison, ...]:
+    metrics = [record.facts["swd"] for record in job.steps if record.stage == "evaluate"]
+    if len(metrics) < 2:
+        return ()
+    before, after = metrics[0], metrics[-1]
+    return tuple(
+        report.Comparison(
+            f"sliced Wasserstein distance x 1,000 to {before[split]['images']} {split.replace('_', '-')} faces",
+            report.Measure(*(before[split][name] for name in ("value", "low", "high"))),
+            report.Measure(*(after[split][name] for name in ("value", "low", "high"))),
+        )
+        for split in before
+        if split in after
+    )
+
+
+def _figures(job: Job) -> tuple[report.Sheet, ...]:
+    export = last(job, "export")
+    names = [name for name in export.files if name.endswith(".png") and name != "sample-grid.png"] if export else []
+    return tuple(
+        report.Sheet(job.folder(export) / name, name.removesuffix(".png").replace("-", " ")) for name in names if export
+    )
+
+
+def _films(job: Job) -> tuple[report.Film, ...]:
+    export = last(job, "export")
+    names = [name for name in export.files if name.endswith(".mp4")] if export else []
+    return tuple(
+        report.Film(job.folder(export) / name, name.removesuffix(".mp4").replace("-", " ")) for name in names if export
+    )
+
+
+def _environment(job: Job) -> tuple[tuple[str, str], ...]:
+    libraries = [(name, version(name)) for name in ("prefect", *LIBRARIES)]
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    return (("python", platform.python_version()), ("machine", machine), *libraries, ("seed", str(job.manifest.seed)))
+
+
+def _commands(job: Job) -> tuple[report.Command, ...]:
+    return (
+        report.Command(f"stylegan run {job.path}", "the same again; what is there is not done twice"),
+        report.Command(f"stylegan ledger {job.path} --out {job.manifest.name}.csv", "a row for every picture and face"),
+        report.Command(f"stylegan verify {job.path} --deep", "does the disk still hold what the records say?"),
+    )

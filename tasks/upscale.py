@@ -1,0 +1,79 @@
+"""upscale: kept faces are cut, brought to the target size and encoded, once; a shard and a ledger slice a bucket."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from imaging.cut import cut
+from imaging.decode import DecodeConfig, decode, encode
+from imaging.detect import Box
+from imaging.upscale import UpscaleConfig, upscale
+from manifests.ledger import count_reasons, kept, ledger_of, read_ledger, rows_of, write_ledger
+from tasks.assets import find_asset
+from tasks.buckets import Portion, each_bucket
+from tasks.job import Job
+from tasks.shards import ShardWriter, open_shard
+from tasks.stage import Outcome, Place, stage
+from tasks.store import Record
+
+WEIGHTS = {"waifu2x": "waifu2x_upconv7_anime_scale2x.bin"}  # upscalers that need an asset
+SHARD = "faces.tar"
+
+
+def _asked(job: Job) -> Any:
+    crop = job.manifest.crop
+    return {
+        "resolution": job.manifest.resolution,
+        "upscale": job.manifest.upscale,
+        "decode": {name: getattr(crop, name) for name in DecodeConfig.model_fields},
+    }
+
+
+@stage("upscale", version=1, config=_asked)
+def cut_faces(at: Place, faces: Record, pictures: Record) -> Outcome:
+    """Cut every kept face from its picture at the target size; only those that are smaller are upscaled."""
+    manifest = at.job.manifest
+    asset = WEIGHTS.get(manifest.upscale.upscaler)
+    weights = find_asset(asset, at.job.root) if asset else None
+    settings = (manifest.resolution, manifest.upscale, manifest.crop, weights)
+    portions = {
+        name: Portion(
+            {"faces": bucket.output},
+            (at.job.root / bucket.folder, at.job.root / pictures.buckets[name].folder, *settings),
+        )
+        for name, bucket in faces.buckets.items()
+    }
+    buckets = each_bucket(at, cut_bucket, portions)
+    return Outcome(buckets=buckets, counts=count_reasons(at.job.ledger(buckets)))
+
+
+def cut_bucket(
+    folder: Path,
+    faces: Path,
+    pictures: Path,
+    resolution: int,
+    config: UpscaleConfig,
+    limits: DecodeConfig,
+    weights: Path | None,
+) -> None:
+    """The bucket's shard, and its ledger with where each face lies in it."""
+    ledger = read_ledger(faces / "ledger.parquet")
+    paths = pd.read_parquet(pictures / "paths.parquet").set_index("id")["path"]
+    wanted = kept(ledger, "face")
+    rows = rows_of(ledger.drop(wanted.index))
+    with open_shard(folder / SHARD) as shard:
+        for picture, group in wanted.groupby("picture", sort=True):
+            image = decode(Path(paths[picture]).read_bytes(), limits).image
+            for row in rows_of(group):
+                square = Box(row["cut_x0"], row["cut_y0"], row["cut_x1"], row["cut_y1"])
+                face = upscale(cut(image, square), resolution, config, weights)
+                rows.append({**row, **_place(shard, row["id"], encode(face, config.codec), config)})
+    write_ledger(ledger_of(rows), folder / "ledger.parquet")
+
+
+def _place(shard: ShardWriter, face_id: str, data: bytes, config: UpscaleConfig) -> dict[str, Any]:
+    span = shard.add(f"{face_id}.{config.codec.format}", data)
+    return {"shard": SHARD, "offset": span.offset, "length": span.length}
