@@ -107,7 +107,7 @@ def count_reasons(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
 
 def _settled(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.copy()
-    frame[_TEXT] = frame[_TEXT].fillna("").astype("str")
+    frame[_TEXT] = frame[_TEXT].astype(object).fillna("").astype("str")
     for name, (kind, _) in COLUMNS.items():
         if kind in _WHOLE:
             frame[name] = frame[name].astype(_WHOLE[kind])

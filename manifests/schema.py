@@ -90,6 +90,14 @@ class Manifest(BaseModel):
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
 
+    @classmethod
+    def editor_schema(cls) -> dict[str, Any]:
+        """The JSON schema that editors complete and check by: what a person writes, presets included."""
+        schema = cls.model_json_schema()
+        training = schema["$defs"]["TrainConfig"]
+        training["properties"]["preset"] = {"enum": sorted(PRESETS), "description": "a whole recipe; other keys change it"}
+        return schema
+
     @field_validator("resolution")
     @classmethod
     def _power_of_two(cls, resolution: int) -> int:
@@ -130,3 +138,11 @@ def _training(asked: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     if isinstance(asked.get("network", {}), dict):
         values["network"] = {**PRESETS[preset].get("network", {}), **asked.get("network", {})}
     return values
+
+
+if __name__ == "__main__":
+    import json
+    from pathlib import Path
+
+    path = Path(__file__).with_name("manifest.schema.json")
+    path.write_text(json.dumps(Manifest.editor_schema(), indent=1) + "\n", encoding="utf-8")
