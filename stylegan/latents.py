@@ -1,0 +1,45 @@
+"""Latent codes for pictures and films: by seed, along the sphere, and on a walk that ends where it began."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def seed_latents(seeds: Sequence[int], z_dim: int) -> Tensor:
+    """One latent a seed, float32 [N, z_dim]; the numbers are those that NVIDIA's scripts draw for these seeds."""
+    rows = [np.random.RandomState(seed).randn(z_dim) for seed in seeds]
+    return torch.from_numpy(np.stack(rows)).float()
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Points on the great circle from a [z_dim] to b [z_dim] at t [T] in [0, 1], [T, z_dim].
+
+    Shoemake 1985. Lengths are interpolated apart from directions: the ends are a and b themselves. Opposite or
+    equal directions have no one great circle, there the way is straight.
+    """
+    length_a, length_b = a.norm(), b.norm()
+    t = t[:, None].to(a)
+    angle = torch.acos(((a / length_a) @ (b / length_b)).clamp(-1, 1))
+    if torch.sin(angle) < 1e-4:
+        return torch.lerp(a.expand(len(t), -1), b.expand(len(t), -1), t)
+    share_a, share_b = torch.sin((1 - t) * angle) / torch.sin(angle), torch.sin(t * angle) / torch.sin(angle)
+    point: Tensor = (share_a * a / length_a + share_b * b / length_b) * torch.lerp(length_a, length_b, t)
+    return point
+
+
+def looping_walk(seed: int, num_frames: int, num_walkers: int, z_dim: int, smoothing: float) -> Tensor:
+    """Smooth random walks that close on themselves, float32 [num_frames, num_walkers, z_dim].
+
+    White noise under a Gaussian of `smoothing` frames (standard deviation) that wraps around from the last frame to
+    the first; every latent is then scaled to a root mean square of 1, as a sample of the normal distribution has.
+    """
+    noise = np.random.RandomState(seed).randn(num_frames, num_walkers * z_dim)
+    # Convolution on a circle is a product of spectra; the Gaussian's spectrum is a Gaussian.
+    spectrum = np.exp(-2 * (np.pi * np.fft.rfftfreq(num_frames) * smoothing) ** 2)
+    smooth = np.fft.irfft(np.fft.rfft(noise, axis=0) * spectrum[:, None], n=num_frames, axis=0)
+    z = smooth.reshape(num_frames, num_walkers, z_dim)
+    return torch.from_numpy(z / np.sqrt(np.mean(z**2, axis=2, keepdims=True))).float()
