@@ -5,16 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from imaging.toon.canvas import Canvas, Colour, Points, darker, ellipse, lighter, mirrored, mix, ribbon, spline
-from imaging.toon.face import (
-    draw_beard,
-    draw_brows,
-    draw_ears,
-    draw_eyes,
-    draw_glasses,
-    draw_mouth,
-    draw_nose,
-    draw_skin,
-)
+from imaging.toon.eyes import draw_brows, draw_eyes, draw_glasses
+from imaging.toon.face import draw_beard, draw_ears, draw_mouth, draw_nose, draw_skin
 from imaging.toon.hair import draw_back_hair, draw_front_hair
 from imaging.toon.traits import Pose, Traits
 
@@ -52,7 +44,7 @@ def _draw_legs(canvas: Canvas, pose: Pose, traits: Traits) -> None:
 
 def _draw_body(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> None:
     torso = pose.upright(spline(mirrored(SHOULDERS)))
-    cloth = traits.cloth
+    cloth = lighter(traits.cloth_accent, 0.55) if traits.outfit == "dungarees" else traits.cloth
     if traits.outfit == "hoodie":
         canvas.fill(pose.upright(ellipse(0, 1.42, 1.12, 0.46)), darker(cloth, 0.25))
     bright, dark = lighter(cloth, 0.06), darker(cloth, 0.20)
@@ -97,9 +89,9 @@ def _hoodie(canvas: Canvas, pose: Pose, traits: Traits, torso: Points) -> None:
 
 
 def _turtleneck(canvas: Canvas, pose: Pose, traits: Traits, torso: Points) -> None:
-    collar = np.array([(-0.50, 0.92), (0.50, 0.92), (0.60, 1.42), (0, 1.56), (-0.60, 1.42)])
+    collar = np.array([(-0.50, 1.06), (0.50, 1.06), (0.60, 1.42), (0, 1.56), (-0.60, 1.42)])
     canvas.fill(
-        pose.upright(np.array([(-0.44, 0.5), (0.44, 0.5), (0.44, 1.0), (-0.44, 1.0)])), darker(traits.skin, 0.25)
+        pose.upright(np.array([(-0.44, 0.5), (0.44, 0.5), (0.44, 1.1), (-0.44, 1.1)])), darker(traits.skin, 0.25)
     )
     canvas.fill(pose.upright(collar), darker(traits.cloth, 0.10))
     canvas.fill(
@@ -130,7 +122,6 @@ def _suit(canvas: Canvas, pose: Pose, traits: Traits, torso: Points) -> None:
 
 
 def _dungarees(canvas: Canvas, pose: Pose, traits: Traits, torso: Points) -> None:
-    canvas.glaze(torso, lighter(traits.cloth_accent, 0.55), 1.0, 0, torso)
     bib = np.array([(-0.75, 2.3), (0.75, 2.3), (1.6, 5.2), (-1.6, 5.2)])
     canvas.fill(pose.upright(bib), traits.cloth)
     for side in (-1, 1):

@@ -1,7 +1,6 @@
-"""A drawn head without its hair: ears, skin, eyes, brows, nose, mouth, beard, glasses.
+"""A drawn head without hair and eyes: ears, skin, nose, mouth, beard.
 
-Head units: (0, 0) is the centre of the square from brow to chin that a frontal Haar cascade answers, 1 is half its
-side, y points down. Eyes lie at y = -0.22, the mouth at 0.52, the chin at 0.98.
+Head units: (0, 0) is the middle of the face, the chin lies at y = 1, the ears at x = -0.9 and 0.9; y points down.
 """
 
 from __future__ import annotations
@@ -23,243 +22,158 @@ from imaging.toon.canvas import (
     ribbon,
     spline,
 )
+from imaging.toon.eyes import INK
 from imaging.toon.traits import Pose, Traits
 
-INK: Colour = (40, 26, 34)
-EYE_Y = -0.21
+# As in eyes.py: the light on forehead, cheeks, bridge and chin is what a cascade knows a face by.
+MOUTH_Y = 0.48
+GUM: Colour = (112, 30, 44)
+TEETH: Colour = (244, 236, 228)
+SIDE_SHADOW = (
+    (0.62, -1.3), (0.72, -0.6), (0.73, 0.1), (0.52, 0.66), (0.12, 1.02), (0.9, 1.2), (1.3, 0.0), (1.1, -1.2),
+)  # fmt: skip
+FRECKLES = ((0.38, 0.12), (0.48, 0.17), (0.57, 0.10), (0.45, 0.06))
+BEARD_COVER = (
+    (-1.0, 0.02), (-0.84, 0.14), (-0.68, 0.46), (-0.40, 0.46), (0, 0.36), (0.40, 0.46), (0.68, 0.46), (0.84, 0.14),
+    (1.0, 0.02), (1.0, 1.2), (-1.0, 1.2),
+)  # fmt: skip
+HEAD = (
+    (0.0, -1.30), (0.48, -1.22), (0.80, -0.86), (0.89, -0.35), (0.87, 0.10), (0.79, 0.48), (0.56, 0.80), (0.24, 0.97),
+    (0.0, 1.0),
+)  # fmt: skip
 
 
 @lru_cache(maxsize=64)
 def head_outline(width: float, jaw: float) -> Points:
     """Outline of the bare head in head units."""
-    half = [
-        (0.0, -1.30),
-        (0.48, -1.22),
-        (0.80, -0.86),
-        (0.89, -0.35),
-        (0.87, 0.10),
-        (0.79 * jaw, 0.48),
-        (0.56 * jaw, 0.80),
-        (0.24 * jaw, 0.97),
-        (0.0, 1.0),
-    ]
-    return spline(mirrored(half)) * (width, 1.0)
+    return spline(mirrored([(x * (jaw if y > 0.3 else 1.0), y) for x, y in HEAD])) * (width, 1.0)
+
+
+def glow(skin: Colour) -> Colour:
+    """The colour of a skin in full light: paler on light skins, warmer and stronger on dark ones."""
+    return lighter(mix(skin, (240, 164, 108), min(1.0, 1.5 * (1 - luminance(skin)))), 0.42)
 
 
 def draw_ears(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> None:
     """Both ears, behind the head; the far one hides when the head turns."""
-    shadow = darker(traits.skin, 0.26)
     for side in (-1, 1):
         x = side * (0.90 * traits.width - 0.10 * side * np.sin(np.radians(pose.yaw)))
-        skin = darker(traits.skin, 0.05 if side == light else 0.16)
-        canvas.fill(pose.flat(ellipse(x, -0.04, 0.15, 0.25)), skin)
-        canvas.fill(pose.flat(ellipse(x + 0.02 * side, -0.03, 0.075, 0.14)), shadow)
+        canvas.fill(pose.flat(ellipse(x, -0.02, 0.15, 0.25)), darker(traits.skin, 0.05 if side == light else 0.16))
+        canvas.fill(pose.flat(ellipse(x + 0.02 * side, -0.01, 0.075, 0.14)), darker(traits.skin, 0.26))
         if traits.earrings:
-            canvas.fill(pose.flat(ellipse(x + 0.03 * side, 0.27, 0.065, 0.065)), (250, 206, 92))
+            canvas.fill(pose.flat(ellipse(x + 0.03 * side, 0.29, 0.065, 0.065)), (250, 206, 92))
 
 
 def draw_skin(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> Points:
     """The face itself with its light side, shadow side and cheeks; returns its outline in px."""
     outline = pose.flat(head_outline(traits.width, traits.jaw))
-    bright, dark = lighter(traits.skin, 0.10), darker(traits.skin, 0.10)
+    bright, dark = lighter(traits.skin, 0.10), darker(traits.skin, 0.09)
     canvas.ramp(outline, *((bright, dark) if light < 0 else (dark, bright)), 25 if light < 0 else 335)
-    edge = spline(
-        [(0.62, -1.3), (0.72, -0.6), (0.73, 0.1), (0.52, 0.66), (0.12, 1.02), (0.9, 1.2), (1.3, 0), (1.1, -1.2)]
-    )
-    canvas.shade(pose.flat(edge * (-light, 1)), 0.84, 0.8, 0.02 * pose.unit, outline)
-    blush = mix(traits.skin, (226, 74, 74), 0.55)
+    canvas.shade(pose.flat(spline(SIDE_SHADOW) * (-light, 1)), 0.87, 0.8, 0.02 * pose.unit, outline)
+    lit, blush = glow(traits.skin), mix(traits.skin, (226, 74, 74), 0.55)
+    soft = 0.08 * pose.unit
+    canvas.glaze(pose.wrap(ellipse(0, -0.69, 0.6, 0.23)), lit, 0.9, soft, outline)
+    canvas.glaze(pose.wrap(ellipse(0, 0.85, 0.28, 0.11)), lit, 0.4, soft, outline)
     for side in (-1, 1):
-        canvas.glaze(pose.wrap(ellipse(0.50 * side, 0.20, 0.20, 0.13)), blush, traits.blush, 0.07 * pose.unit, outline)
+        canvas.glaze(pose.wrap(ellipse(0.48 * side, 0.22, 0.3, 0.2)), lit, 0.5, soft, outline)
+        canvas.glaze(pose.wrap(ellipse(0.52 * side, 0.22, 0.19, 0.12)), blush, traits.blush, soft, outline)
         if traits.freckles:
-            for x, y in ((0.38, 0.12), (0.48, 0.17), (0.57, 0.10), (0.45, 0.06)):
+            for x, y in FRECKLES:
                 canvas.fill(pose.wrap(ellipse(x * side, y, 0.017, 0.017)), darker(traits.skin, 0.34))
     return outline
 
 
-def draw_eyes(canvas: Canvas, pose: Pose, traits: Traits, face: Points) -> None:
-    """Both eyes with their sockets; the band of eyes is darker than brow and cheeks, as a cascade expects."""
-    for side in (-1, 1):
-        x = 0.385 * traits.eye_gap * side
-        socket = ellipse(x, EYE_Y - 0.06, 0.27, 0.22)
-        canvas.shade(pose.wrap(socket), 0.74, 0.75, 0.07 * pose.unit, face)
-        if traits.blink:
-            arc = ribbon([(x - 0.19, EYE_Y), (x, EYE_Y + 0.10), (x + 0.19, EYE_Y)], (0.03, 0.07, 0.03))
-            canvas.fill(pose.wrap(arc), INK)
-        elif traits.eye_style == "dots":
-            _draw_dot_eye(canvas, pose, traits, x, side)
-        else:
-            _draw_open_eye(canvas, pose, traits, x, side)
-
-
-def _draw_dot_eye(canvas: Canvas, pose: Pose, traits: Traits, x: float, side: int) -> None:
-    size = traits.eye_size
-    canvas.fill(pose.wrap(ellipse(x, EYE_Y, 0.115 * size, 0.155 * size)), mix(INK, traits.iris, 0.2))
-    canvas.fill(pose.wrap(ellipse(x - 0.035, EYE_Y - 0.055, 0.04, 0.045)), (255, 255, 255))
-    if traits.lashes:
-        lash = [(x + 0.02 * side, EYE_Y - 0.15), (x + 0.13 * side, EYE_Y - 0.12), (x + 0.21 * side, EYE_Y - 0.20)]
-        canvas.fill(pose.wrap(ribbon(lash, (0.03, 0.05, 0.01))), INK)
-
-
-def _draw_open_eye(canvas: Canvas, pose: Pose, traits: Traits, x: float, side: int) -> None:
-    w, h = 0.225 * traits.eye_size, 0.155 * traits.eye_size
-    place = np.array((x, EYE_Y))
-    turn = np.array((side, 1.0))
-    rim = [(-1, 0.22), (-0.55, -0.72), (0.1, -1), (0.72, -0.66), (1, 0.0), (0.55, 0.80), (-0.1, 0.98), (-0.66, 0.76)]
-    eye = pose.wrap(spline(np.array(rim) * (w, h) * turn + place))
-    white = mix((250, 248, 244), traits.skin, 0.16 if luminance(traits.skin) > 0.55 else 0.3)
-    canvas.fill(eye, white)
-    gaze_x, gaze_y = x + traits.gaze[0], EYE_Y + traits.gaze[1]
-    radius = 0.150 * traits.eye_size
-    canvas.glaze(pose.wrap(ellipse(gaze_x, gaze_y, radius, radius)), darker(traits.iris, 0.30), clip=eye)
-    canvas.glaze(pose.wrap(ellipse(gaze_x, gaze_y + 0.03, radius * 0.78, radius * 0.72)), traits.iris, clip=eye)
-    canvas.glaze(pose.wrap(ellipse(gaze_x, gaze_y, radius * 0.52, radius * 0.52)), INK, clip=eye)
-    canvas.shade(pose.wrap(ellipse(x, EYE_Y - h * 1.05, w * 1.2, h * 0.75)), 0.55, 0.8, 0, eye)
-    canvas.fill(pose.wrap(ellipse(gaze_x - 0.05, gaze_y - 0.05, 0.042, 0.042)), (255, 255, 255))
-    upper = [(-1.08, 0.32), (-0.55, -0.74), (0.1, -1.04), (0.74, -0.70), (1.06, 0.04)]
-    lid = np.array([*upper, (1.32, -0.42)] if traits.lashes else upper) * (w, h) * turn + place
-    canvas.fill(
-        pose.wrap(ribbon(lid, (0.03, 0.07, 0.085, 0.08, 0.015) if traits.lashes else (0.02, 0.06, 0.06, 0.02))), INK
-    )
-    lower = np.array([(-0.6, 0.82), (0.0, 1.04), (0.7, 0.74)]) * (w, h) * turn + place
-    canvas.fill(pose.wrap(ribbon(lower, (0.01, 0.028, 0.02))), darker(traits.skin, 0.45))
-
-
-def draw_brows(canvas: Canvas, pose: Pose, traits: Traits) -> None:
-    """Both brows; their tilt carries half of the expression."""
-    y, tilt = EYE_Y - 0.31 - traits.brow_raise, traits.brow_tilt
-    for side in (-1, 1):
-        line = [(0.17 * side, y + 0.04 + tilt), (0.38 * side, y - 0.04), (0.52 * side, y - 0.035 - 0.5 * tilt)]
-        line.append((0.65 * side, y + 0.06 - tilt))
-        widths = [traits.brow_weight * w for w in (0.055, 0.095, 0.085, 0.02)]
-        canvas.fill(pose.wrap(ribbon(line, widths)), traits.brow)
-
-
 def draw_nose(canvas: Canvas, pose: Pose, traits: Traits, light: int, face: Points) -> None:
     """The nose: a bright bridge between the eyes, and one of three tips."""
-    bright, dark = lighter(traits.skin, 0.35), darker(traits.skin, 0.30)
-    canvas.glaze(pose.wrap(ellipse(0.015 * light, -0.12, 0.065, 0.30)), bright, 0.75, 0.035 * pose.unit, face)
-    far = -light
+    dark, far = darker(traits.skin, 0.30), -light
+    canvas.glaze(pose.wrap(ellipse(0.012 * light, 0.03, 0.075, 0.29)), glow(traits.skin), 0.95, 0.035 * pose.unit, face)
     if traits.nose == "wedge":
-        side = spline([(0.02 * far, -0.12), (0.09 * far, 0.08), (0.15 * far, 0.20), (0.0, 0.235), (0.03 * far, 0.08)])
-        canvas.glaze(pose.wrap(side), dark, 0.62, 0, face)
-        return
-    if traits.nose == "hook":
-        bridge = [(0.07 * far, -0.14), (0.10 * far, 0.06), (0.13 * far, 0.18), (0.0, 0.225), (-0.06 * far, 0.205)]
-        canvas.fill(pose.wrap(ribbon(bridge, (0.012, 0.03, 0.045, 0.045, 0.015))), dark)
-        return
-    canvas.glaze(
-        pose.wrap(ellipse(0, 0.15, 0.13, 0.09)), mix(traits.skin, (214, 88, 76), 0.35), 0.6, 0.03 * pose.unit, face
-    )
-    canvas.fill(pose.wrap(ribbon([(-0.10, 0.17), (0, 0.225), (0.10, 0.17)], (0.02, 0.05, 0.02))), dark)
+        wedge = spline([(0.02 * far, -0.08), (0.09 * far, 0.10), (0.15 * far, 0.20), (0.0, 0.235), (0.03 * far, 0.10)])
+        canvas.glaze(pose.wrap(wedge), dark, 0.55, 0, face)
+    elif traits.nose == "hook":
+        line = [(0.08 * far, 0.02), (0.12 * far, 0.15), (0.10 * far, 0.21), (0.0, 0.23), (-0.07 * far, 0.205)]
+        canvas.fill(pose.wrap(ribbon(line, (0.01, 0.04, 0.05, 0.045, 0.015))), dark)
+    else:
+        tip = mix(traits.skin, (214, 88, 76), 0.35)
+        canvas.glaze(pose.wrap(ellipse(0, 0.15, 0.13, 0.09)), tip, 0.6, 0.03 * pose.unit, face)
+        canvas.fill(pose.wrap(ribbon([(-0.10, 0.17), (0, 0.225), (0.10, 0.17)], (0.02, 0.05, 0.02))), dark)
 
 
 def draw_mouth(canvas: Canvas, pose: Pose, traits: Traits, face: Points) -> None:
     """The mouth, in one of seven expressions, with the shadow under the lip."""
-    w, y = 0.33 * traits.mouth_width, 0.53
-    canvas.shade(pose.wrap(ellipse(0, y + 0.20, 0.20, 0.05)), 0.80, 0.8, 0.03 * pose.unit, face)
-    lip, gum = traits.lips, (112, 30, 44)
-    line = mix(darker(lip, 0.45), INK, 0.2)
+    under = ellipse(0, MOUTH_Y + 0.20, 0.20, 0.05)
+    canvas.shade(pose.wrap(under), 0.82, 0.8, 0.03 * pose.unit, face)
     if traits.mouth in ("grin", "teeth"):
-        depth = 0.25 if traits.mouth == "grin" else 0.17
-        shape = spline([(-w, y - 0.05), (-0.5 * w, y - 0.015), (0, y), (0.5 * w, y - 0.015), (w, y - 0.05),
-                        (0.72 * w, y + 0.6 * depth), (0, y + depth), (-0.72 * w, y + 0.6 * depth)])  # fmt: skip
-        inside = pose.wrap(shape)
-        canvas.fill(pose.wrap((shape - (0, y + 0.05)) * (1.10, 1.22) + (0, y + 0.05)), lip)
-        canvas.fill(inside, gum)
-        canvas.glaze(
-            pose.wrap(ellipse(0, y - 0.05, w * 0.95, 0.11 if traits.mouth == "grin" else 0.13)),
-            (250, 246, 240),
-            clip=inside,
-        )
-        if traits.mouth == "grin":
-            canvas.glaze(pose.wrap(ellipse(0, y + 0.25, w * 0.5, 0.10)), (222, 96, 100), clip=inside)
+        _draw_laugh(canvas, pose, traits)
     elif traits.mouth == "surprise":
-        canvas.fill(pose.wrap(ellipse(0, y + 0.05, 0.16, 0.15)), lip)
-        canvas.fill(pose.wrap(ellipse(0, y + 0.05, 0.12, 0.11)), gum)
+        canvas.fill(pose.wrap(ellipse(0, MOUTH_Y + 0.04, 0.17, 0.13)), darker(traits.lips, 0.1))
+        canvas.fill(pose.wrap(ellipse(0, MOUTH_Y + 0.04, 0.125, 0.09)), GUM)
     elif traits.mouth == "lips":
-        upper = spline(
-            [(-w * 0.85, y), (-0.1, y - 0.075), (0, y - 0.05), (0.1, y - 0.075), (w * 0.85, y), (0, y + 0.03)]
-        )
-        canvas.fill(pose.wrap(upper), darker(lip, 0.14))
-        canvas.fill(
-            pose.wrap(
-                spline(
-                    [(-w * 0.8, y + 0.005), (0, y + 0.03), (w * 0.8, y + 0.005), (0.12, y + 0.12), (-0.12, y + 0.12)]
-                )
-            ),
-            lip,
-        )
-        canvas.fill(
-            pose.wrap(ribbon([(-w * 0.95, y - 0.01), (0, y + 0.03), (w * 0.95, y - 0.01)], (0.02, 0.035, 0.02))), line
-        )
+        _draw_lips(canvas, pose, traits)
     else:
-        bend, slant = {"smile": (0.10, 0.0), "smirk": (0.05, 0.05), "calm": (0.02, 0.0)}[traits.mouth]
-        slant *= -1 if traits.mirrored else 1
-        curve = [
-            (-w, y - 0.04 + slant),
-            (-0.5 * w, y + 0.55 * bend),
-            (0, y + 0.75 * bend),
-            (0.5 * w, y + 0.55 * bend - slant),
-            (w, y - 0.04 - slant),
-        ]
-        canvas.fill(pose.wrap(ribbon(curve, (0.025, 0.06, 0.07, 0.06, 0.025))), line)
-        canvas.glaze(pose.wrap(ellipse(0, y + 0.10 + 0.5 * bend, 0.15, 0.035)), lip, 0.7, 0.015 * pose.unit, face)
+        _draw_smile(canvas, pose, traits, face)
+
+
+def _draw_laugh(canvas: Canvas, pose: Pose, traits: Traits) -> None:
+    w, y = 0.33 * traits.mouth_width, MOUTH_Y
+    depth = 0.25 if traits.mouth == "grin" else 0.19
+    low = 0.6 * depth
+    shape = spline(
+        np.array(
+            [(-1, -0.06), (-0.5, -0.015), (0, 0), (0.5, -0.015), (1, -0.06), (0.72, low), (0, depth), (-0.72, low)]
+        )
+        * (w, 1)
+        + (0, y)
+    )
+    inside = pose.wrap(shape)
+    canvas.fill(pose.wrap((shape - (0, y + 0.05)) * (1.10, 1.24) + (0, y + 0.05)), darker(traits.lips, 0.12))
+    canvas.fill(inside, GUM)
+    # Pure white teeth would be the brightest spot of a dark face, where a cascade expects a shadow.
+    teeth = mix(TEETH, traits.skin, 0.15 + 0.4 * (1 - luminance(traits.skin)))
+    row = ellipse(0, y - 0.05, w * 0.92, 0.105 if traits.mouth == "grin" else 0.125)
+    canvas.glaze(pose.wrap(row), teeth, clip=inside)
+    if traits.mouth == "grin":
+        canvas.glaze(pose.wrap(ellipse(0, y + 0.25, w * 0.5, 0.10)), (222, 96, 100), clip=inside)
+
+
+def _draw_lips(canvas: Canvas, pose: Pose, traits: Traits) -> None:
+    w, y = 0.30 * traits.mouth_width, MOUTH_Y
+    lip = traits.lips
+    upper = [(-w, y - 0.02), (-0.1, y - 0.075), (0, y - 0.05), (0.1, y - 0.075), (w, y - 0.02), (0, y + 0.03)]
+    lower = [(-w * 0.95, y - 0.01), (0, y + 0.03), (w * 0.95, y - 0.01), (0.12, y + 0.125), (-0.12, y + 0.125)]
+    canvas.fill(pose.wrap(spline(upper)), darker(lip, 0.16))
+    canvas.fill(pose.wrap(spline(lower)), lip)
+    parting = ribbon([(-w * 1.1, y - 0.04), (0, y + 0.035), (w * 1.1, y - 0.04)], (0.02, 0.04, 0.02))
+    canvas.fill(pose.wrap(parting), mix(darker(lip, 0.45), INK, 0.2))
+
+
+def _draw_smile(canvas: Canvas, pose: Pose, traits: Traits, face: Points) -> None:
+    w, y = 0.33 * traits.mouth_width, MOUTH_Y
+    bend, slant = {"smile": (0.13, 0.0), "smirk": (0.08, 0.045), "calm": (0.055, 0.0)}[traits.mouth]
+    slant *= -1 if traits.mirrored else 1
+    across = np.array((-1.0, -0.5, 0.0, 0.5, 1.0))
+    curve = np.stack([w * across, y + bend * (0.65 - across**2) - slant * across], axis=1)
+    lower = ellipse(0, y + 0.085 + 0.65 * bend, 0.15, 0.035)
+    canvas.glaze(pose.wrap(lower), traits.lips, 0.7, 0.015 * pose.unit, face)
+    line = mix(darker(traits.lips, 0.45), INK, 0.25)
+    canvas.fill(pose.wrap(ribbon(curve, (0.03, 0.065, 0.075, 0.065, 0.03))), line)
 
 
 def draw_beard(canvas: Canvas, pose: Pose, traits: Traits, face: Points) -> None:
     """Beard, goatee, moustache or stubble, under the mouth."""
     if traits.beard == "none":
         return
-    cover = spline([(-1.0, -0.02), (-0.80, 0.06), (-0.62, 0.34), (-0.36, 0.40), (0, 0.35), (0.36, 0.40), (0.62, 0.34), (0.80, 0.06),
-                    (1.0, -0.02), (1.0, 1.2), (-1.0, 1.2)])  # fmt: skip
+    cover = pose.wrap(spline(BEARD_COVER))
     if traits.beard == "stubble":
-        canvas.glaze(pose.wrap(cover), traits.brow, 0.20, 0.04 * pose.unit, face)
-    elif traits.beard == "beard":
-        chin = pose.flat((head_outline(traits.width, traits.jaw) - (0, 0.2)) * (1.03, 1.13) + (0, 0.2))
-        canvas.glaze(pose.wrap(cover), mix(traits.hair, traits.brow, 0.3), clip=chin)
-        canvas.glaze(pose.wrap(ellipse(0, 0.56, 0.34, 0.17)), traits.skin, 1.0, 0.01 * pose.unit, face)
-    elif traits.beard == "goatee":
-        canvas.glaze(
-            pose.wrap(spline([(-0.28, 0.74), (0, 0.70), (0.28, 0.74), (0.22, 1.1), (-0.22, 1.1)])),
-            traits.brow,
-            clip=face,
-        )
-    if traits.beard in ("moustache", "goatee", "beard"):
-        line = [(-0.36, 0.47), (-0.2, 0.37), (0, 0.36), (0.2, 0.37), (0.36, 0.47)]
-        canvas.fill(pose.wrap(ribbon(line, (0.02, 0.12, 0.09, 0.12, 0.02))), mix(traits.hair, traits.brow, 0.4))
-
-
-def draw_glasses(canvas: Canvas, pose: Pose, traits: Traits) -> None:
-    """Thin frames with a glint, over the brows and eyes."""
-    if traits.glasses == "none":
+        canvas.glaze(cover, traits.brow, 0.20, 0.04 * pose.unit, face)
         return
-    frame = mix(traits.cloth_accent, INK, 0.72)
-    width = 0.045 * pose.unit
-    for side in (-1, 1):
-        x = 0.40 * side
-        lens = ellipse(x, EYE_Y + 0.02, 0.31, 0.29)
-        if traits.glasses == "square":
-            lens = spline(
-                [
-                    (x - 0.30, EYE_Y - 0.20),
-                    (x, EYE_Y - 0.23),
-                    (x + 0.30, EYE_Y - 0.20),
-                    (x + 0.28, EYE_Y + 0.18),
-                    (x, EYE_Y + 0.25),
-                    (x - 0.28, EYE_Y + 0.18),
-                ]
-            )
-        canvas.glaze(pose.wrap(lens), (226, 240, 255), 0.10)
-        canvas.stroke(pose.wrap(lens), width, frame, closed=True)
-        canvas.stroke(pose.flat(np.array([(0.86 * side * traits.width, EYE_Y - 0.06)])), 1, frame)
-        canvas.stroke(
-            np.concatenate(
-                [
-                    pose.wrap(np.array([(0.70 * side, EYE_Y - 0.06)])),
-                    pose.flat(np.array([(0.90 * side * traits.width, EYE_Y - 0.08)])),
-                ]
-            ),
-            width,
-            frame,
-        )
-    canvas.stroke(pose.wrap(spline([(-0.10, EYE_Y), (0, EYE_Y - 0.05), (0.10, EYE_Y)], closed=False)), width, frame)
+    hair = mix(traits.hair, traits.brow, 0.4)
+    if traits.beard == "beard":
+        chin = pose.flat((head_outline(traits.width, traits.jaw) - (0, 0.2)) * (1.03, 1.12) + (0, 0.2))
+        canvas.glaze(cover, hair, 0.92, 0.012 * pose.unit, chin)
+        canvas.glaze(pose.wrap(ellipse(0, MOUTH_Y + 0.04, 0.36, 0.16)), glow(traits.skin), 0.9, 0.012 * pose.unit, face)
+    elif traits.beard == "goatee":
+        tuft = spline([(-0.26, 0.72), (0, 0.69), (0.26, 0.72), (0.2, 1.1), (-0.2, 1.1)])
+        canvas.glaze(pose.wrap(tuft), hair, clip=face)
+    line = [(-0.36, 0.45), (-0.2, 0.345), (0, 0.335), (0.2, 0.345), (0.36, 0.45)]
+    canvas.fill(pose.wrap(ribbon(line, (0.02, 0.11, 0.08, 0.11, 0.02))), hair)

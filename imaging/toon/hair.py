@@ -48,7 +48,7 @@ def draw_back_hair(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> No
         )
         canvas.fill(pose.flat(tail * (flip, 1)), shadow)
     elif style == "bun":
-        for x in (0.0,) if traits.mouth_width < 1.05 else (-0.72, 0.72):
+        for x in (0.0,) if traits.variant < 3 else (-0.72, 0.72):
             knot = pose.flat(ellipse(x, -1.58 if x == 0 else -1.36, 0.44, 0.36))
             canvas.fill(knot, darker(traits.hair, 0.12))
             canvas.glaze(
@@ -89,8 +89,10 @@ def draw_front_hair(canvas: Canvas, pose: Pose, traits: Traits, light: int, face
     hairline = spline(line * (traits.width, 1), closed=False)
     crown = ellipse(0, -0.40, 0.99 * traits.width, 0.97 + VOLUME.get(style, 0.04), 180, 360)
     crown = np.concatenate([crown, [(0.99 * traits.width, -0.40)]])
-    side = [(1.0 * traits.width, float(hairline[0, 1]))] if style in FALLING else [(0.92 * traits.width, -0.2)]
-    left = [(-side[0][0], side[0][1])]
+    low = float(hairline[0, 1])
+    sides = [(1.06, 0.3 * low - 0.2), (1.05, 0.75 * low), (1.0, low)] if style in FALLING else [(0.92, -0.2)]
+    right = np.array(sides) * (traits.width, 1)
+    left = right[::-1] * (-1, 1)
     canvas.shade(
         pose.wrap(np.concatenate([hairline + np.array((0, 0.08)), [(-0.9, -1.3), (0.9, -1.3)]])),
         0.72,
@@ -98,9 +100,7 @@ def draw_front_hair(canvas: Canvas, pose: Pose, traits: Traits, light: int, face
         0.03 * pose.unit,
         face,
     )
-    outline = np.concatenate(
-        [pose.flat(np.array(left)), pose.flat(crown), pose.flat(np.array(side)), pose.wrap(hairline)]
-    )
+    outline = np.concatenate([pose.flat(left), pose.flat(crown), pose.flat(right), pose.wrap(hairline)])
     _draw_mass(canvas, pose, traits.hair, outline, light)
     TOPS.get(style, _no_top)(canvas, pose, traits, light, outline)
 
@@ -187,23 +187,12 @@ def _draw_afro(canvas: Canvas, pose: Pose, traits: Traits, light: int, outline: 
 
 
 def _draw_beanie(canvas: Canvas, pose: Pose, traits: Traits, light: int, outline: Points) -> None:
-    dome = np.concatenate([ellipse(0, -0.82, 1.02, 0.88, 180, 360), [(1.02, -0.80), (-1.02, -0.80)]])
+    dome = np.concatenate([ellipse(0, -0.92, 1.01, 0.80, 180, 360), [(1.01, -0.90), (-1.01, -0.90)]])
     cloth = traits.cloth_accent
     canvas.ramp(pose.flat(dome), lighter(cloth, 0.08), darker(cloth, 0.12))
-    brim = spline(
-        [
-            (-1.06, -1.0),
-            (-0.5, -1.08),
-            (0, -1.10),
-            (0.5, -1.08),
-            (1.06, -1.0),
-            (1.04, -0.66),
-            (0.5, -0.74),
-            (0, -0.76),
-            (-0.5, -0.74),
-            (-1.04, -0.66),
-        ]
-    )
+    upper = [(-1.05, -1.04), (-0.5, -1.14), (0, -1.17), (0.5, -1.14), (1.05, -1.04)]
+    lower = [(1.03, -0.76), (0.5, -0.84), (0, -0.86), (-0.5, -0.84), (-1.03, -0.76)]
+    brim = spline(upper + lower)
     canvas.fill(pose.flat(brim), darker(cloth, 0.22))
     if traits.mirrored:
         canvas.fill(pose.flat(ellipse(0, -1.76, 0.22, 0.2)), lighter(cloth, 0.3))

@@ -11,16 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imaging.toon.background import paint_background
 from imaging.toon.body import draw_person
-from imaging.toon.canvas import Canvas, Image
+from imaging.toon.canvas import Canvas, Image, ramp_image
 from imaging.toon.traits import Pose, Traits, draw_traits
 
 Box = tuple[int, int, int, int]
 Cast = Literal["usual", "nobody", "tiny"]
 
 # How far the square that the cascade answers moves for a turned head, in head units a degree (measured).
-YAW_SHIFT = 0.012
-PITCH_SHIFT = 0.008
-BOX_GROWTH = 1.0
+YAW_SHIFT = 0.006
+PITCH_SHIFT = 0.016
+BOX_GROWTH = 1.19
+BOX_DROP = 0.05
 
 
 class ToonConfig(BaseModel):
@@ -85,7 +86,7 @@ def draw_scene(random: np.random.Generator, config: ToonConfig, cast: Cast = "us
 
 def face_box(pose: Pose) -> Box:
     """The square from brow to chin that a frontal cascade answers for a head in this pose, half-open px."""
-    centre = pose.flat(np.array([(YAW_SHIFT * pose.yaw, PITCH_SHIFT * pose.pitch)]))[0]
+    centre = pose.flat(np.array([(YAW_SHIFT * pose.yaw, BOX_DROP + PITCH_SHIFT * pose.pitch)]))[0]
     half = pose.unit * BOX_GROWTH
     x0, y0 = (round(float(value) - half) for value in centre)
     side = round(2 * half)
@@ -147,13 +148,10 @@ def _turned(random: np.random.Generator, x: float, y: float, unit: float) -> Pos
 
 def _light(image: Image, random: np.random.Generator, light: int) -> None:
     """Multiply the scene by a soft light from one side, warm or cool, in place."""
-    warmth = random.uniform(-0.03, 0.05)
-    depth = random.uniform(0.02, 0.16)
-    corners = np.array([[1.0, 1.0 - depth], [1.0 - 0.5 * depth, 1.0 - 1.4 * depth]])
-    if light > 0:
-        corners = corners[:, ::-1]
+    warmth = float(random.uniform(-0.03, 0.05))
+    depth = float(random.uniform(0.03, 0.18))
     tint = np.array([min(1.0, 1 + warmth), 1.0, min(1.0, 1 - warmth)])
-    small = np.rint(255 * corners[:, :, None] * tint).astype(np.uint8)
+    near, far = (tuple(np.rint(255 * tint * level).astype(int).tolist()) for level in (1.0, 1.0 - depth))
     height, width = image.shape[:2]
-    wide = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-    cv2.multiply(image, wide, dst=image, scale=1 / 255)
+    lamp = ramp_image(width, height, near, far, 50 if light < 0 else 130)
+    cv2.multiply(image, lamp, dst=image, scale=1 / 255)

@@ -15,9 +15,9 @@ SKINS: dict[str, Colour] = {
     "peach": (244, 194, 160),
     "honey": (229, 175, 131),
     "olive": (211, 160, 117),
-    "caramel": (184, 128, 90),
-    "brown": (150, 100, 70),
-    "deep": (116, 76, 55),
+    "caramel": (192, 135, 95),
+    "brown": (168, 113, 79),
+    "deep": (142, 94, 68),
 }
 HAIR_COLOURS: dict[str, Colour] = {
     "black": (44, 38, 48),
@@ -33,7 +33,9 @@ HAIR_COLOURS: dict[str, Colour] = {
     "teal": (52, 146, 154),
     "violet": (128, 88, 168),
 }
-HAIR_WEIGHTS = (5, 4, 4, 3, 2.5, 2.5, 3, 1.5, 1.5, 1, 0.8, 0.8)
+HAIR_WEIGHTS = (4, 4, 4, 3, 2.5, 2.5, 3, 1.5, 1.5, 1, 0.8, 0.8)
+# On the three darkest skins: mostly dark hair, which is also what leaves the forehead the brightest part of the head.
+DARK_SKIN_HAIR_WEIGHTS = (8, 6, 4, 2, 1.5, 0, 0, 0, 1, 0.5, 0.8, 0.8)
 HAIR_STYLES = (
     "crop", "quiff", "curls", "afro", "bob", "long", "waves", "ponytail",
     "bun", "fringe", "braids", "bald", "scarf", "beanie", "pixie", "spikes",
@@ -113,6 +115,7 @@ class Traits(NamedTuple):
     outfit: str
     cloth: Colour
     cloth_accent: Colour
+    variant: int
     mirrored: bool
     blink: bool
 
@@ -121,11 +124,12 @@ def draw_traits(random: np.random.Generator) -> Traits:
     """One random person."""
     skin_name = str(random.choice(list(SKINS)))
     hair_style = str(_pick(random, HAIR_STYLES, HAIR_STYLE_WEIGHTS))
-    hair_name = str(_pick(random, tuple(HAIR_COLOURS), HAIR_WEIGHTS))
+    skin_is_dark = skin_name in ("caramel", "brown", "deep")
+    hair_name = str(_pick(random, tuple(HAIR_COLOURS), DARK_SKIN_HAIR_WEIGHTS if skin_is_dark else HAIR_WEIGHTS))
     skin, hair = SKINS[skin_name], HAIR_COLOURS[hair_name]
     beardable = hair_style in ("crop", "quiff", "curls", "afro", "bald", "beanie", "spikes")
     lashes = bool(random.random() < (0.12 if beardable else 0.75))
-    beard = str(random.choice(BEARDS, p=(0.5, 0.14, 0.1, 0.08, 0.18))) if beardable and not lashes else "none"
+    beard = str(random.choice(BEARDS, p=(0.52, 0.14, 0.11, 0.09, 0.14))) if beardable and not lashes else "none"
     cloth, accent = random.choice(len(CLOTHES), 2, replace=False)
     return Traits(
         skin_name=skin_name,
@@ -140,7 +144,7 @@ def draw_traits(random: np.random.Generator) -> Traits:
         eye_gap=float(random.uniform(0.95, 1.05)),
         lashes=lashes,
         gaze=(float(random.normal(0, 0.022)), float(random.normal(0.005, 0.012))),
-        brow_tilt=float(random.normal(0, 0.035)),
+        brow_tilt=float(random.normal(-0.022, 0.03)),
         brow_raise=float(random.uniform(-0.03, 0.05)),
         brow_weight=float(random.uniform(0.7, 1.05) if lashes else random.uniform(0.9, 1.4)),
         nose=str(random.choice(("button", "wedge", "hook"))),
@@ -157,6 +161,7 @@ def draw_traits(random: np.random.Generator) -> Traits:
         outfit=str(random.choice(OUTFITS)),
         cloth=CLOTHES[int(cloth)],
         cloth_accent=CLOTHES[int(accent)],
+        variant=int(random.integers(1, 4)),
         mirrored=bool(random.random() < 0.5),
         blink=False,
     )
