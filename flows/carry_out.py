@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.load import load_manifest
+from tasks.expect import with_expectations
 from tasks.job import Job, UntilReached, check_root, data_root
 from tasks.lock import write_lock
 from tasks.preflight import check_before, needed_bytes
@@ -44,4 +45,5 @@ def plan(order: Order, manifest: str | Path, settings: Sequence[str] = ()) -> Jo
     """The job with what each stage would do, in order; nothing is done."""
     job = open_job(manifest, settings, dry=True)
     order(job)
+    job.planned = with_expectations(job)
     return job

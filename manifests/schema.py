@@ -95,7 +95,10 @@ class Manifest(BaseModel):
         """The JSON schema that editors complete and check by: what a person writes, presets included."""
         schema = cls.model_json_schema()
         training = schema["$defs"]["TrainConfig"]
-        training["properties"]["preset"] = {"enum": sorted(PRESETS), "description": "a whole recipe; other keys change it"}
+        training["properties"]["preset"] = {
+            "enum": sorted(PRESETS),
+            "description": "a whole recipe; other keys change it",
+        }
         return schema
 
     @field_validator("resolution")

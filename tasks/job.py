@@ -54,8 +54,8 @@ class Planned:
     stage: str
     state: str  # "there" | "run"
     why: str
-    rows: int | None
-    bytes: int | None
+    rows: int | None = None
+    bytes: int | None = None
 
 
 class UntilReached(Exception):  # noqa: N818  no error

@@ -68,7 +68,7 @@ def stage(
                 record = record or Record(
                     stage=name, version=version, config=asked, inputs=inputs, key=key, pending=True
                 )
-                job.planned.append(_plan(job, record, unfinished, records))
+                job.planned.append(_plan(job, record, unfinished))
             elif record:
                 job.reused.add(record.key)
             else:
@@ -148,17 +148,12 @@ def table_of(record: Record) -> list[dict[str, Any]]:
     ]
 
 
-def _plan(job: Job, record: Record, unfinished: list[str], records: tuple[Any, ...]) -> Planned:
-    rows = _rows(record) if not record.pending else next((n for r in records if (n := _rows(r)) is not None), None)
+def _plan(job: Job, record: Record, unfinished: list[str]) -> Planned:
     if not record.pending:
-        return Planned(record.stage, "there", f"done {record.finished[:19]}", rows, record.bytes)
+        rows = sum(n for reasons in record.counts.values() for n in reasons.values())
+        return Planned(record.stage, "there", f"done {record.finished[:19]}", rows or None, record.bytes)
     why = f"after {', '.join(dict.fromkeys(unfinished))}" if unfinished else why_again(job, record)
-    before = records_of(job.root, record.stage)
-    return Planned(record.stage, "run", why, rows, before[-1].bytes if before else None)
-
-
-def _rows(record: Record) -> int | None:
-    return sum(n for reasons in record.counts.values() for n in reasons.values()) or None
+    return Planned(record.stage, "run", why)
 
 
 def why_again(job: Job, record: Record) -> str:
