@@ -128,8 +128,7 @@ def _ordered(a: Thumbs, b: Thumbs) -> tuple[Thumbs, Thumbs]:
 
 def _details(thumbs: Thumbs) -> Floats:
     values = thumbs.astype(np.float32)
-    band: Floats = _FINE @ values @ _FINE.T - _COARSE @ values @ _COARSE.T
-    return band
+    return np.asarray(_FINE @ values @ _FINE.T - _COARSE @ values @ _COARSE.T, dtype=np.float32)
 
 
 def _blur(sigma: float) -> Floats:
