@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import stylegan
+from stylegan.faces import Faces, to_images
+from stylegan.model import Model
+from stylegan.random import generator
+from stylegan.ranking import reference_features, score_faces, score_images
+from stylegan.training import Stop, run_job
+
+
+@pytest.fixture(scope="module")
+def faces(shards: Path) -> Faces:
+    return Faces(shards, "train")
+
+
+@pytest.fixture
+def checkpoint(make_run: Callable[..., Path]) -> Path:
+    run = make_run(kimg=0.08)
+    assert run_job(run, Stop()) == 0
+    torch.use_deterministic_algorithms(False)
+    return run / "checkpoints" / "000000.080"
+
+
+@pytest.fixture
+def model(checkpoint: Path) -> Model:
+    return stylegan.load(checkpoint)
+
+
+def test_a_score_is_the_discriminators_own_logit_on_the_assembled_batch(model: Model, faces: Faces) -> None:
+    scores = score_faces(model, faces, 16, reference_seed=4)
+    chosen = torch.randperm(15, generator=generator(4, "reference"))[:3]
+    assert model.reference is not None
+    for i in (0, 5, 41):
+        batch = to_images(torch.cat([faces.images([i]), model.reference[chosen]]))
+        assert float(model.score(batch)[0]) == pytest.approx(scores[i], abs=1e-5)
+
+
+def test_a_score_depends_on_its_face_alone(model: Model, faces: Faces) -> None:
+    scores = score_faces(model, faces, 64)
+    assert scores.dtype == np.float32
+    assert len(set(scores.tolist())) > 30
+    for batch_size in (1, 5, 16):
+        np.testing.assert_allclose(score_faces(model, faces, batch_size), scores, atol=1e-5)
+    order = torch.randperm(len(faces), generator=torch.Generator().manual_seed(1))
+    references = reference_features(model, 0)
+    shuffled = score_images(model, to_images(faces.images(order)), references)
+    np.testing.assert_allclose(shuffled.numpy(), scores[order.numpy()], atol=1e-5)
+
+
+def test_a_score_needs_no_training_faces_at_hand(model: Model, faces: Faces, shards: Path) -> None:
+    held_out = Faces(shards, "held_out")
+    alone = score_images(model, to_images(held_out.images([2])), reference_features(model, 0))
+    np.testing.assert_allclose(alone.numpy(), score_faces(model, held_out)[2:3], atol=1e-5)
+
+
+def test_a_scrambled_layout_gives_other_scores(model: Model, faces: Faces) -> None:
+    pixels = faces.images(range(16))
+    references = reference_features(model, 0)
+    right = score_images(model, to_images(pixels), references)
+    # The published ranker's error: height x width x channels reshaped, not transposed, to channels first.
+    scrambled = pixels.permute(0, 2, 3, 1).contiguous().reshape(pixels.shape)
+    wrong = score_images(model, to_images(scrambled), references)
+    assert float((right - wrong).abs().mean()) > 0.01
+    unscaled = score_images(model, pixels.to(torch.float32), references)
+    assert float((right - unscaled).abs().mean()) > 0.1
+
+
+def test_a_model_file_alone_cannot_rank_and_says_why(checkpoint: Path, faces: Faces) -> None:
+    with pytest.raises(ValueError, match="holds no reference faces"):
+        score_faces(stylegan.load(checkpoint / "model.safetensors"), faces)
+
+
+def test_a_model_file_alone_samples_like_its_folder(checkpoint: Path, model: Model) -> None:
+    z = torch.randn(3, model.z_dim, generator=torch.Generator().manual_seed(2))
+    alone = stylegan.load(checkpoint / "model.safetensors")
+    assert torch.equal(alone.sample(z), model.sample(z))
+
+
+def test_psi_zero_samples_the_same_face_and_truncation_is_really_applied(model: Model) -> None:
+    z = torch.randn(3, model.z_dim, generator=torch.Generator().manual_seed(2)).numpy()
+    still = model.sample(z, psi=0)
+    assert torch.equal(still, still[:1].expand_as(still))
+    assert not torch.equal(model.sample(z, psi=1), model.sample(z, psi=0.5))
+    assert torch.equal(model.sample(z, psi=0, cutoff=0), model.sample(z, psi=1))
+
+
+def test_random_noise_follows_its_seed(model: Model) -> None:
+    w = model.map(torch.randn(2, model.z_dim, generator=torch.Generator().manual_seed(2)))
+    model.G.synthesis.blocks[-1].conv1.noise_strength.fill_(0.5)
+    first, again, other = (model.synthesise(w, "random", seed) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first, model.synthesise(w, "none"))
+
+
+def test_a_model_without_a_discriminator_says_so(model: Model) -> None:
+    without = Model(model.config, model.G)
+    with pytest.raises(ValueError, match="holds no discriminator"):
+        without.score(torch.zeros(4, 3, 16, 16))
+
+
+def test_importing_stylegan_imports_no_torch_and_no_prefect() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, stylegan; sys.exit(bool({'torch', 'prefect'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
