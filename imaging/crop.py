@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict
 
 from imaging.cut import CutConfig, cut, face_square
 from imaging.decode import DecodeConfig, Image8, Undecodable, decode
@@ -21,8 +21,6 @@ class CropConfig(DecodeConfig, DetectConfig, MeasureConfig, CutConfig):
     """All that is asked while a picture is open."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-    hash: HashKind = Field("phash", description="perceptual hash of 64 bits, of pictures and faces")
 
 
 class Look(NamedTuple):
@@ -53,16 +51,18 @@ class Picture(NamedTuple):
     faces: list[Face]
 
 
-def find_faces(data: bytes, name: str, config: CropConfig, cascade: Path | None = None) -> Picture:
+def find_faces(
+    data: bytes, name: str, config: CropConfig, kind: HashKind = "phash", cascade: Path | None = None
+) -> Picture:
     """The picture in these bytes with its faces in reading order, each with its reason to leave or none.
 
     A file that does not decode is a Picture with the reason undecodable and the sentence in its notes.
     """
     try:
-        image, kind, notes = decode(data, config, name)
+        image, found_format, notes = decode(data, config, name)
     except Undecodable as error:
         return Picture("undecodable", "", (str(error),), (0, 0), None, [])
-    look, size = _look(image, config), (image.shape[0], image.shape[1])
+    look, size = _look(image, kind), (image.shape[0], image.shape[1])
     reason = picture_reason(look.measures, config)
     if not reason and min(size) < config.min_face:
         reason = "picture_too_small"
@@ -70,15 +70,15 @@ def find_faces(data: bytes, name: str, config: CropConfig, cascade: Path | None 
     if not reason and not found:
         # A blurred picture hides its faces from the detector: say the cause, not the symptom.
         reason = "blurry" if look.measures.sharpness < config.min_sharpness else "no_face"
-    return Picture(reason, kind, notes, size, look, [_face(image, detection, config) for detection in found])
+    return Picture(reason, found_format, notes, size, look, [_face(image, one, config, kind) for one in found])
 
 
-def _face(image: Image8, detection: Detection, config: CropConfig) -> Face:
+def _face(image: Image8, detection: Detection, config: CropConfig, kind: HashKind) -> Face:
     square = face_square(detection.box, (image.shape[0], image.shape[1]), config)
-    look = _look(cut(image, square or detection.box), config)
+    look = _look(cut(image, square or detection.box), kind)
     side = min(detection.box.x1 - detection.box.x0, detection.box.y1 - detection.box.y0)
     return Face(detection, square, look, face_reason(look.measures, side, config) or ("" if square else "cut_off"))
 
 
-def _look(image: Image8, config: CropConfig) -> Look:
-    return Look(measures(image), perceptual_hash(image, config.hash), thumbnail(image))
+def _look(image: Image8, kind: HashKind) -> Look:
+    return Look(measures(image), perceptual_hash(image, kind), thumbnail(image))

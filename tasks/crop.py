@@ -10,44 +10,57 @@ from typing import Any
 import pandas as pd
 
 from imaging.crop import CropConfig, Face, Look, Picture, find_faces
+from imaging.hash import HashKind
 from manifests.ledger import count_reasons, ledger_of, read_ledger, rows_of, write_ledger
-from tasks.assets import find_asset
+from tasks.assets import find_asset, read_assets
 from tasks.buckets import Portion, each_bucket
 from tasks.errors import IntegrityError
+from tasks.job import Job
 from tasks.stage import Outcome, Place, stage
 from tasks.store import Record
 
 CASCADES = {"anime-lbp": "lbpcascade_animeface.xml"}  # detectors that need an asset
 
 
-@stage("crop", version=1, config=lambda job: job.manifest.crop)
+def _asked(job: Job) -> Any:
+    manifest = job.manifest
+    asset = CASCADES.get(manifest.crop.detector)
+    cascade = read_assets()[asset].sha256 if asset else None
+    return {"crop": manifest.crop, "hash": manifest.dedup.hash, "cascade": cascade}
+
+
+@stage("crop", version=1, config=_asked)
 def crop_faces(at: Place, pictures: Record) -> Outcome:
     """Find, measure and hash the faces of every picture that has no reason yet."""
     config = at.job.manifest.crop
     asset = CASCADES.get(config.detector)
     cascade = find_asset(asset, at.job.root) if asset else None
+    asked = (config, at.job.manifest.dedup.hash, cascade)
     buckets = each_bucket(
         at,
         crop_bucket,
         {
-            name: Portion({"pictures": bucket.output}, (at.job.root / bucket.folder, config, cascade))
+            name: Portion({"pictures": bucket.output}, (at.job.root / bucket.folder, *asked))
             for name, bucket in pictures.buckets.items()
         },
     )
     return Outcome(buckets=buckets, counts=count_reasons(at.job.ledger(buckets)))
 
 
-def crop_bucket(folder: Path, pictures: Path, config: CropConfig, cascade: Path | None) -> None:
+def crop_bucket(folder: Path, pictures: Path, config: CropConfig, kind: HashKind, cascade: Path | None) -> None:
     """The bucket's ledger with its pictures' findings and a row for every face."""
     paths = pd.read_parquet(pictures / "paths.parquet").set_index("id")["path"]
     rows: list[dict[str, Any]] = []
     for row in rows_of(read_ledger(pictures / "ledger.parquet")):
-        rows.extend([row] if row["reason"] else _findings(row, Path(paths[row["id"]]), config, cascade))
+        if row["reason"]:
+            rows.append(row)
+            continue
+        data = _bytes_of(Path(paths[row["id"]]), row)
+        rows.extend(_findings(row, find_faces(data, row["origin"], config, kind, cascade)))
     write_ledger(ledger_of(rows), folder / "ledger.parquet")
 
 
-def _findings(row: dict[str, Any], path: Path, config: CropConfig, cascade: Path | None) -> Iterator[dict[str, Any]]:
-    found = find_faces(_bytes_of(path, row), row["origin"], config, cascade)
+def _findings(row: dict[str, Any], found: Picture) -> Iterator[dict[str, Any]]:
     yield {**row, **_of_picture(found)}
     for number, face in enumerate(found.faces):
         yield {**row, **_of_picture(found), **_of_face(face), "id": f"{row['id']}_{number:03d}", "kind": "face"}

@@ -12,7 +12,7 @@ from imaging.decode import DecodeConfig, decode, encode
 from imaging.detect import Box
 from imaging.upscale import UpscaleConfig, upscale
 from manifests.ledger import count_reasons, kept, ledger_of, read_ledger, rows_of, write_ledger
-from tasks.assets import find_asset
+from tasks.assets import find_asset, read_assets
 from tasks.buckets import Portion, each_bucket
 from tasks.job import Job
 from tasks.shards import ShardWriter, open_shard
@@ -25,9 +25,11 @@ SHARD = "faces.tar"
 
 def _asked(job: Job) -> Any:
     crop = job.manifest.crop
+    asset = WEIGHTS.get(job.manifest.upscale.upscaler)
     return {
         "resolution": job.manifest.resolution,
         "upscale": job.manifest.upscale,
+        "weights": read_assets()[asset].sha256 if asset else None,
         "decode": {name: getattr(crop, name) for name in DecodeConfig.model_fields},
     }
 
