@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import math
+import re
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import pytest
+
+from tasks.charts import Event, histogram, nice_ticks, training_charts
+
+
+def ticks(num: int = 30) -> list[dict[str, object]]:
+    return [
+        {"kimg": i * 0.5, "step": i, "loss_G": 1 + i / 50, "loss_D": 1.4 - i / 90, "score_real": i / 40}
+        | {"score_fake": -i / 30, "r1": 10 ** (i / 9 - 4), "seconds_per_kimg": 12.5}
+        for i in range(num)
+    ]
+
+
+def curve(svg: str, colour: int = 0) -> str:
+    found = re.search(rf'<path class="curve c{colour}" d="([^"]*)"', svg)
+    assert found is not None
+    return found[1]
+
+
+def test_charts_are_drawn_for_what_was_measured_only() -> None:
+    drawn = training_charts(ticks(), [Event(5, "a <mark>")])
+    assert [chart.title for chart in drawn] == ["Losses", "Discriminator's scores", "Gradient penalty R1", "Speed"]
+    assert drawn[0].legend == (("generator", 0), ("discriminator", 1))
+    for chart in drawn:
+        root = ElementTree.fromstring(str(chart.svg))
+        assert "a <mark>" in [element.text for element in root.iter("text")]
+
+
+def test_a_rising_value_rises_in_the_chart_from_left_to_right() -> None:
+    places = [
+        tuple(map(float, pair)) for pair in re.findall(r"[ML]([\d.]+) ([\d.]+)", curve(training_charts(ticks())[0].svg))
+    ]
+    assert len(places) == 30
+    assert all(a[0] < b[0] and a[1] > b[1] for a, b in pairwise(places))
+
+
+def test_values_that_are_not_finite_break_the_line_and_missing_ones_do_not() -> None:
+    rows = ticks(10)
+    rows[4]["loss_G"] = math.nan
+    for i in range(1, 10, 2):
+        rows[i]["loss_D"] = None
+    svg = training_charts(rows)[0].svg
+    assert curve(svg, 0).count("M") == 2
+    assert curve(svg, 1).count("M") == 1
+    assert "nan" not in svg
+
+
+def test_rows_out_of_order_and_nonsense_are_survived() -> None:
+    rows = [
+        {"kimg": 2, "loss_G": 1},
+        {"kimg": 1, "loss_G": 2},
+        {},
+        {"kimg": "x", "loss_G": 1},
+        {"kimg": math.inf, "loss_G": 3},
+    ]
+    assert len(re.findall("[ML]", curve(training_charts(rows)[0].svg))) == 2
+    assert training_charts([]) == []
+    assert training_charts([{"kimg": 1, "loss_G": math.nan}]) == []
+
+
+def test_one_row_gives_a_chart_with_one_dot() -> None:
+    svg = training_charts([{"kimg": 0.5, "loss_G": 0.0}])[0].svg
+    ElementTree.fromstring(str(svg))
+    assert svg.count('class="end') == 1
+
+
+def test_long_trainings_are_thinned_and_keep_their_last_value() -> None:
+    rows = [{"kimg": i, "loss_G": float(i)} for i in range(5003)]
+    path = curve(training_charts(rows)[0].svg)
+    assert len(re.findall("[ML]", path)) <= 400
+    assert path.endswith(f"L506.0 {path.split()[-1]}")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0, 10, [0, 2, 4, 6, 8, 10]), (-0.5, 0.5, [-0.4, -0.2, 0, 0.2, 0.4]), (3, 3.9, [3, 3.2, 3.4, 3.6, 3.8])],
+)
+def test_ticks_are_round_numbers(low: float, high: float, expected: list[float]) -> None:
+    assert nice_ticks(low, high) == pytest.approx(expected)
+
+
+def test_histogram_counts_every_finite_value_once() -> None:
+    svg = str(histogram([*range(100), math.nan, math.inf], "scores"))
+    counts = [int(title.text.split(": ")[1]) for title in ElementTree.fromstring(svg).iter("title") if title.text]
+    assert sum(counts) == 100
+    assert str(histogram([1.0], "one")) == ""
+    ElementTree.fromstring(str(histogram([2.0, 2.0, 2.0], "equal")))
