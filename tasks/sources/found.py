@@ -30,7 +30,8 @@ class Found(NamedTuple):
 def clean_origin(name: str) -> str:
     """The name as text that can be written down anywhere: posix, no root, no dots, no lone surrogates, no controls."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\\", "/")
-    text = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
     return "/".join(part for part in text.split("/") if part not in ("", ".", ".."))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import stat
@@ -24,7 +25,7 @@ MOST_NAME = 4096  # letters
 MOST_HEADER = 1 << 20  # bytes of a long name or a pax record
 # What the standard library raises on damaged archives, found by damaging some (tests/tasks/test_sources_hostile.py).
 DAMAGE = (
-    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, struct.error,
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error,
     EOFError, NotImplementedError, ValueError, OverflowError, IndexError,
 )  # fmt: skip
 _DECOMPRESSORS: dict[bytes, Callable[[Path], Any]] = {
@@ -61,11 +62,15 @@ class Unpacking:
         self.skipped: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        reader = _reader_of(self.path)
         try:
-            yield from reader(self)
+            yield from _reader_of(self.path)(self)
         except DAMAGE as error:
             raise IntegrityError(f"{self.path} is damaged: {error or type(error).__name__}") from error
+        except OSError as error:
+            # Damage sends zipfile to places before the file, and bz2 has no error of its own; the rest is the disk.
+            if error.errno not in (None, errno.EINVAL):
+                raise
+            raise IntegrityError(f"{self.path} is damaged: {error}") from error
 
     def takes(self, name: str, obstacle: str) -> bool:
         """Whether a member is wanted and can be had; counts the wanted ones that cannot."""
