@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -98,7 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
         if served.cut_after:
             body = body[: served.cut_after.pop(0)]
         served.sent += len(body)
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # a client may have seen enough
+            self.wfile.write(body)
         self.close_connection = True
 
     def _start(self, served: Served) -> int:
