@@ -26,6 +26,15 @@ PALETTES: tuple[tuple[Colour, Colour, Colour], ...] = (
     ((120, 180, 190), (70, 130, 156), (255, 220, 170)),
 )
 
+SKIES: tuple[Colour, ...] = ((112, 180, 226), (146, 200, 232), (250, 190, 150), (96, 110, 176))
+# Upper sky, lower sky, houses.
+TOWN_SKIES: tuple[tuple[Colour, Colour, Colour], ...] = (
+    ((134, 190, 226), (226, 238, 242), (84, 112, 160)),
+    ((104, 104, 170), (250, 190, 164), (88, 66, 116)),
+    ((250, 206, 168), (255, 236, 208), (176, 110, 110)),
+    ((48, 62, 112), (126, 140, 184), (30, 36, 80)),
+)
+
 
 def paint_background(canvas: Canvas, random: Random) -> str:
     """Cover the canvas with one random background and return its name."""
@@ -54,7 +63,7 @@ def _halo(canvas: Canvas, random: Random, a: Colour, b: Colour, accent: Colour) 
 
 def _sky(canvas: Canvas, random: Random, a: Colour, b: Colour, accent: Colour) -> None:
     height, width = canvas.image.shape[:2]
-    top: Colour = ((112, 180, 226), (146, 200, 232), (250, 190, 150), (96, 110, 176))[int(random.integers(4))]
+    top = SKIES[int(random.integers(len(SKIES)))]
     _cover(canvas, top, lighter(top, 0.6))
     x, y = random.uniform(0.08, 0.92) * width, random.uniform(0.06, 0.2) * height
     canvas.glaze(ellipse(x, y, 0.07 * width, 0.07 * width), (255, 244, 210), 0.9, 1.0)
@@ -63,6 +72,15 @@ def _sky(canvas: Canvas, random: Random, a: Colour, b: Colour, accent: Colour) -
     green = mix((132, 184, 120), b, 0.25)
     for i, base in enumerate((0.66, 0.76)):
         _hills(canvas, random, base, darker(green, 0.12 * i))
+        if i == 0:
+            for x in random.uniform(0.0, 1.0, int(random.integers(2, 6))) * width:
+                _tree(canvas, x, (base + 0.05) * height, random.uniform(0.05, 0.09) * height, darker(green, 0.22))
+
+
+def _tree(canvas: Canvas, x: float, foot: float, size: float, colour: Colour) -> None:
+    canvas.fill(_box(x - 0.08 * size, foot - size, x + 0.08 * size, foot), mix(colour, (110, 78, 60), 0.7))
+    canvas.fill(ellipse(x, foot - 1.3 * size, 0.5 * size, 0.75 * size), colour)
+    canvas.fill(ellipse(x - 0.12 * size, foot - 1.4 * size, 0.3 * size, 0.5 * size), lighter(colour, 0.08))
 
 
 def _cloud(canvas: Canvas, x: float, y: float, size: float) -> None:
@@ -86,11 +104,27 @@ def _room(canvas: Canvas, random: Random, a: Colour, b: Colour, accent: Colour) 
     canvas.fill(_box(0, floor - 0.02 * height, width, floor), lighter(a, 0.5))
     window = random.uniform(0.03, 0.62) * width
     w, h = random.uniform(0.24, 0.34) * width, random.uniform(0.30, 0.42) * height
-    y = random.uniform(0.05, 0.14) * height
-    canvas.fill(_box(window - 8, y - 8, window + w + 8, y + h + 8), lighter(a, 0.7))
-    canvas.ramp(_box(window, y, window + w, y + h), (190, 222, 240), (232, 240, 236))
-    canvas.fill(_box(window + w / 2 - 4, y, window + w / 2 + 4, y + h), lighter(a, 0.7))
+    _window(canvas, window, random.uniform(0.05, 0.14) * height, w, h, lighter(a, 0.7))
+    left = window > 0.33 * width
+    _painting(canvas, random, (0.14 if left else 0.84) * width, 0.22 * height, 0.09 * width, accent)
     _plant(canvas, random, random.choice((0.06, 0.94)) * width, floor, 0.16 * height)
+
+
+def _window(canvas: Canvas, x: float, y: float, w: float, h: float, frame: Colour) -> None:
+    canvas.fill(_box(x - 8, y - 8, x + w + 8, y + h + 8), frame)
+    canvas.ramp(_box(x, y, x + w, y + h), (178, 216, 240), (236, 242, 236))
+    glint = np.array([(0.10, 1.0), (0.50, 0.0), (0.72, 0.0), (0.32, 1.0)]) * (w, h) + (x, y)
+    canvas.glaze(glint, (255, 255, 255), 0.3)
+    canvas.fill(_box(x + w / 2 - 4, y, x + w / 2 + 4, y + h), frame)
+    canvas.fill(_box(x - 16, y + h + 6, x + w + 16, y + h + 16), frame)
+
+
+def _painting(canvas: Canvas, random: Random, x: float, y: float, size: float, accent: Colour) -> None:
+    canvas.fill(_box(x - size, y - 0.75 * size, x + size, y + 0.75 * size), darker(accent, 0.35))
+    inside = _box(x - 0.85 * size, y - 0.6 * size, x + 0.85 * size, y + 0.6 * size)
+    canvas.ramp(inside, lighter(accent, 0.55), lighter(accent, 0.3))
+    peak = np.array([(-0.85, 0.6), (-0.3, random.uniform(-0.3, 0.0)), (0.1, 0.3), (0.45, 0.0), (0.85, 0.6)])
+    canvas.fill(peak * size + (x, y), mix(accent, (90, 110, 150), 0.5))
 
 
 def _plant(canvas: Canvas, random: Random, x: float, floor: float, size: float) -> None:
@@ -129,18 +163,31 @@ def _bokeh(canvas: Canvas, random: Random, a: Colour, b: Colour, accent: Colour)
     for _ in range(12):
         r = random.uniform(0.03, 0.11) * width
         spot = ellipse(random.uniform(0, width), random.uniform(0, height), r, r)
-        canvas.glaze(spot, accent if random.random() < 0.5 else lighter(a, 0.3), random.uniform(0.12, 0.3), 2.0)
+        canvas.glaze(spot, accent if random.random() < 0.5 else lighter(a, 0.3), random.uniform(0.08, 0.2), 0.25 * r)
 
 
 def _town(canvas: Canvas, random: Random, a: Colour, b: Colour, accent: Colour) -> None:
     height, width = canvas.image.shape[:2]
-    _cover(canvas, mix(b, a, 0.4), lighter(accent, 0.35))
-    for depth, base in ((0.25, 0.30), (0.5, 0.45)):
+    top, low, house = TOWN_SKIES[int(random.integers(len(TOWN_SKIES)))]
+    _cover(canvas, top, low)
+    for depth, base in ((0.28, 0.34), (0.52, 0.50)):
         x = -random.uniform(0, 0.1) * width
         while x < width:
-            w, top = random.uniform(0.09, 0.2) * width, (base + random.uniform(-0.1, 0.14)) * height
-            canvas.fill(_box(x, top, x + w, height), mix(lighter(accent, 0.2), b, depth + random.uniform(0, 0.12)))
-            x += w
+            w, roof = random.uniform(0.08, 0.17) * width, (base + random.uniform(-0.12, 0.10)) * height
+            tone = mix(low, house, depth + random.uniform(-0.03, 0.03))
+            canvas.ramp(_box(x, roof, x + w, height), tone, mix(tone, low, 0.35))
+            if depth > 0.4:
+                _windows(canvas, random, x, roof, w, mix(tone, low, 0.5))
+            x += w * random.uniform(1.0, 1.15)
+
+
+def _windows(canvas: Canvas, random: Random, x: float, roof: float, w: float, colour: Colour) -> None:
+    size = w / 7
+    for row in range(5):
+        for column in range(3):
+            if random.random() < 0.7:
+                left, top = x + size * (1 + 2 * column), roof + size * (1.5 + 2.4 * row)
+                canvas.fill(_box(left, top, left + size, top + 1.4 * size), colour)
 
 
 def _waves(canvas: Canvas, random: Random, a: Colour, b: Colour, accent: Colour) -> None:

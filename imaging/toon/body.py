@@ -8,7 +8,7 @@ from imaging.toon.canvas import Canvas, Colour, Points, darker, ellipse, lighter
 from imaging.toon.eyes import draw_brows, draw_eyes, draw_glasses
 from imaging.toon.face import draw_beard, draw_ears, draw_mouth, draw_nose, draw_skin
 from imaging.toon.hair import draw_back_hair, draw_front_hair
-from imaging.toon.traits import Pose, Traits
+from imaging.toon.traits import Pose, Traits, in_shadow
 
 INK: Colour = (44, 40, 58)
 SHOULDERS = [
@@ -55,13 +55,13 @@ def _draw_body(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> None:
         canvas.fill(pose.upright(arm), darker(cloth, 0.32))
     OUTFIT[traits.outfit](canvas, pose, traits, torso)
     if traits.outfit != "turtleneck":
-        canvas.fill(neck, darker(traits.skin, 0.07))
+        canvas.fill(neck, in_shadow(traits.skin, 0.07))
         canvas.shade(pose.flat(ellipse(0, 0.84, 0.66, 0.42)), 0.74, 0.9, 0.02 * pose.unit, neck)
     COLLAR.get(traits.outfit, _no_collar)(canvas, pose, traits)
 
 
 def _skin_patch(canvas: Canvas, pose: Pose, traits: Traits, outline: Points, torso: Points) -> None:
-    canvas.glaze(pose.upright(outline), darker(traits.skin, 0.07), clip=torso)
+    canvas.glaze(pose.upright(outline), in_shadow(traits.skin, 0.07), clip=torso)
 
 
 def _crew(canvas: Canvas, pose: Pose, traits: Traits, torso: Points) -> None:
@@ -91,7 +91,7 @@ def _hoodie(canvas: Canvas, pose: Pose, traits: Traits, torso: Points) -> None:
 def _turtleneck(canvas: Canvas, pose: Pose, traits: Traits, torso: Points) -> None:
     collar = np.array([(-0.50, 1.06), (0.50, 1.06), (0.60, 1.42), (0, 1.56), (-0.60, 1.42)])
     canvas.fill(
-        pose.upright(np.array([(-0.44, 0.5), (0.44, 0.5), (0.44, 1.1), (-0.44, 1.1)])), darker(traits.skin, 0.25)
+        pose.upright(np.array([(-0.44, 0.5), (0.44, 0.5), (0.44, 1.1), (-0.44, 1.1)])), in_shadow(traits.skin, 0.25)
     )
     canvas.fill(pose.upright(collar), darker(traits.cloth, 0.10))
     canvas.fill(

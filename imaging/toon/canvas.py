@@ -115,10 +115,10 @@ class Canvas:
     def shade(
         self, points: Points, factor: float, opacity: float = 1.0, blur: float = 0.0, clip: Points | None = None
     ) -> None:
-        """Multiply what lies inside an outline by a violet-tinted factor: a cast shadow."""
+        """Multiply what lies inside an outline by a factor, a little warmer than grey: a cast shadow."""
         patch = self._patch(points, blur, clip)
         if patch is not None:
-            tint = (factor, factor * 0.94, min(1.0, factor * 1.04), 0)
+            tint = (factor, factor * 0.94, factor * 0.95, 0)
             _blend(patch, cv2.multiply(patch.pixels, tint), opacity)  # type: ignore[call-overload]
 
     def ramp(self, points: Points, start: Colour, end: Colour, degrees: float = 90.0) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from imaging.toon.canvas import Canvas, Colour, Points, darker, ellipse, luminance, mix, ribbon, spline
-from imaging.toon.traits import Pose, Traits
+from imaging.toon.traits import Pose, Traits, in_shadow
 
 INK: Colour = (40, 26, 34)
 WHITE: Colour = (255, 255, 255)
@@ -19,7 +19,7 @@ FRAME_WIDTH = 0.032
 RIM = ((-1, 0.22), (-0.55, -0.72), (0.1, -1), (0.72, -0.66), (1, 0.0), (0.55, 0.80), (-0.1, 0.98), (-0.66, 0.76))
 UPPER_LID = ((-1.08, 0.32), (-0.55, -0.74), (0.1, -1.04), (0.74, -0.70), (1.06, 0.04))
 LOWER_LID = ((-0.6, 0.82), (0.0, 1.04), (0.7, 0.74))
-WING = (1.34, -0.40)
+LASHED_LID = (*UPPER_LID[:3], (0.72, -0.74), (1.10, -0.30), (1.38, -0.50))
 SQUARE_LENS = (
     (-1.0, -0.75), (-0.8, -0.95), (0.8, -0.95), (1.0, -0.75), (0.92, 0.6), (0.6, 0.95), (-0.6, 0.95), (-0.92, 0.6),
 )  # fmt: skip
@@ -27,7 +27,7 @@ SQUARE_LENS = (
 
 def draw_eyes(canvas: Canvas, pose: Pose, traits: Traits, face: Points) -> None:
     """Both eyes in their sockets."""
-    socket = mix(traits.skin, (74, 34, 38), 0.34 if luminance(traits.skin) > 0.6 else 0.42)
+    socket = in_shadow(traits.skin, 0.34 if luminance(traits.skin) > 0.6 else 0.42)
     for side in (-1, 1):
         x = EYE_X * traits.eye_gap * side
         canvas.glaze(pose.wrap(ellipse(x, EYE_Y - 0.07, 0.31, 0.195)), socket, 0.85, 0.055 * pose.unit, face)
@@ -65,12 +65,12 @@ def _draw_open_eye(canvas: Canvas, pose: Pose, traits: Traits, x: float, side: i
 
 def _draw_lids(canvas: Canvas, pose: Pose, traits: Traits, x: float, side: int, w: float, h: float) -> None:
     if traits.lashes:
-        upper = ribbon(_beside((*UPPER_LID, WING), x, side, w, h), (0.03, 0.07, 0.085, 0.08, 0.015))
+        upper = ribbon(_beside(LASHED_LID, x, side, w, h), (0.03, 0.07, 0.085, 0.08, 0.015))
     else:
         upper = ribbon(_beside(UPPER_LID, x, side, w, h), (0.02, 0.06, 0.06, 0.02))
     canvas.fill(pose.wrap(upper), INK)
     lower = ribbon(_beside(LOWER_LID, x, side, w, h), (0.01, 0.028, 0.02))
-    canvas.fill(pose.wrap(lower), darker(traits.skin, 0.45))
+    canvas.fill(pose.wrap(lower), in_shadow(traits.skin, 0.45))
 
 
 def _beside(knots: tuple[tuple[float, float], ...], x: float, side: int, w: float, h: float) -> Points:
@@ -84,12 +84,12 @@ def draw_brows(canvas: Canvas, pose: Pose, traits: Traits) -> None:
     y, tilt = EYE_Y - BROW_RISE - traits.brow_raise, traits.brow_tilt
     for side in (-1, 1):
         line = [
-            (0.17 * side, y + 0.03 + tilt),
+            (0.16 * side, y + 0.035 + tilt),
             (0.38 * side, y - 0.04),
             (0.52 * side, y - 0.035 - 0.5 * tilt),
             (0.65 * side, y + 0.06 - tilt),
         ]
-        widths = [traits.brow_weight * width for width in (0.055, 0.095, 0.085, 0.02)]
+        widths = [traits.brow_weight * width for width in (0.02, 0.085, 0.1, 0.08, 0.015)]
         canvas.fill(pose.wrap(ribbon(line, widths)), traits.brow)
 
 

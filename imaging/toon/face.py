@@ -23,7 +23,7 @@ from imaging.toon.canvas import (
     spline,
 )
 from imaging.toon.eyes import INK
-from imaging.toon.traits import Pose, Traits
+from imaging.toon.traits import Pose, Traits, in_shadow
 
 # As in eyes.py: the light on forehead, cheeks, bridge and chin is what a cascade knows a face by.
 MOUTH_Y = 0.48
@@ -58,8 +58,8 @@ def draw_ears(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> None:
     """Both ears, behind the head; the far one hides when the head turns."""
     for side in (-1, 1):
         x = side * (0.90 * traits.width - 0.10 * side * np.sin(np.radians(pose.yaw)))
-        canvas.fill(pose.flat(ellipse(x, -0.02, 0.15, 0.25)), darker(traits.skin, 0.05 if side == light else 0.16))
-        canvas.fill(pose.flat(ellipse(x + 0.02 * side, -0.01, 0.075, 0.14)), darker(traits.skin, 0.26))
+        canvas.fill(pose.flat(ellipse(x, -0.02, 0.15, 0.25)), in_shadow(traits.skin, 0.05 if side == light else 0.16))
+        canvas.fill(pose.flat(ellipse(x + 0.02 * side, -0.01, 0.075, 0.14)), in_shadow(traits.skin, 0.26))
         if traits.earrings:
             canvas.fill(pose.flat(ellipse(x + 0.03 * side, 0.29, 0.065, 0.065)), (250, 206, 92))
 
@@ -67,7 +67,7 @@ def draw_ears(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> None:
 def draw_skin(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> Points:
     """The face itself with its light side, shadow side and cheeks; returns its outline in px."""
     outline = pose.flat(head_outline(traits.width, traits.jaw))
-    bright, dark = lighter(traits.skin, 0.10), darker(traits.skin, 0.09)
+    bright, dark = lighter(traits.skin, 0.10), in_shadow(traits.skin, 0.09)
     canvas.ramp(outline, *((bright, dark) if light < 0 else (dark, bright)), 25 if light < 0 else 335)
     canvas.shade(pose.flat(spline(SIDE_SHADOW) * (-light, 1)), 0.87, 0.8, 0.02 * pose.unit, outline)
     lit, blush = glow(traits.skin), mix(traits.skin, (226, 74, 74), 0.55)
@@ -79,13 +79,13 @@ def draw_skin(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> Points:
         canvas.glaze(pose.wrap(ellipse(0.52 * side, 0.22, 0.19, 0.12)), blush, traits.blush, soft, outline)
         if traits.freckles:
             for x, y in FRECKLES:
-                canvas.fill(pose.wrap(ellipse(x * side, y, 0.017, 0.017)), darker(traits.skin, 0.34))
+                canvas.fill(pose.wrap(ellipse(x * side, y, 0.017, 0.017)), in_shadow(traits.skin, 0.34))
     return outline
 
 
 def draw_nose(canvas: Canvas, pose: Pose, traits: Traits, light: int, face: Points) -> None:
     """The nose: a bright bridge between the eyes, and one of three tips."""
-    dark, far = darker(traits.skin, 0.30), -light
+    dark, far = in_shadow(traits.skin, 0.30), -light
     canvas.glaze(pose.wrap(ellipse(0.012 * light, 0.03, 0.075, 0.29)), glow(traits.skin), 0.95, 0.035 * pose.unit, face)
     if traits.nose == "wedge":
         wedge = spline([(0.02 * far, -0.08), (0.09 * far, 0.10), (0.15 * far, 0.20), (0.0, 0.235), (0.03 * far, 0.10)])
@@ -154,7 +154,7 @@ def _draw_smile(canvas: Canvas, pose: Pose, traits: Traits, face: Points) -> Non
     across = np.array((-1.0, -0.5, 0.0, 0.5, 1.0))
     curve = np.stack([w * across, y + bend * (0.65 - across**2) - slant * across], axis=1)
     lower = ellipse(0, y + 0.085 + 0.65 * bend, 0.15, 0.035)
-    canvas.glaze(pose.wrap(lower), traits.lips, 0.7, 0.015 * pose.unit, face)
+    canvas.glaze(pose.wrap(lower), traits.lips, 0.55, 0.015 * pose.unit, face)
     line = mix(darker(traits.lips, 0.45), INK, 0.25)
     canvas.fill(pose.wrap(ribbon(curve, (0.03, 0.065, 0.075, 0.065, 0.03))), line)
 
@@ -173,7 +173,7 @@ def draw_beard(canvas: Canvas, pose: Pose, traits: Traits, face: Points) -> None
         canvas.glaze(cover, hair, 0.92, 0.012 * pose.unit, chin)
         canvas.glaze(pose.wrap(ellipse(0, MOUTH_Y + 0.04, 0.36, 0.16)), glow(traits.skin), 0.9, 0.012 * pose.unit, face)
     elif traits.beard == "goatee":
-        tuft = spline([(-0.26, 0.72), (0, 0.69), (0.26, 0.72), (0.2, 1.1), (-0.2, 1.1)])
+        tuft = spline([(-0.18, 0.74), (0, 0.71), (0.18, 0.74), (0.21, 0.9), (0.1, 1.04), (-0.1, 1.04), (-0.21, 0.9)])
         canvas.glaze(pose.wrap(tuft), hair, clip=face)
     line = [(-0.36, 0.45), (-0.2, 0.345), (0, 0.335), (0.2, 0.345), (0.36, 0.45)]
     canvas.fill(pose.wrap(ribbon(line, (0.02, 0.11, 0.08, 0.11, 0.02))), hair)

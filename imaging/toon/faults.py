@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image as Pictures
 
 from imaging.toon.canvas import Image
-from imaging.toon.scene import Scene, ToonConfig, ToonFace, draw_scene
+from imaging.toon.scene import Cast, Scene, ToonConfig, ToonFace, draw_scene
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def planned_faults(seed: int, config: ToonConfig) -> dict[int, tuple[str, int]]:
     The kinds take turns, so that each is present as soon as there are as many faults as kinds.
     """
     order = np.random.default_rng([seed, FAULT]).permutation(config.pictures).tolist()
-    num_faults = round(config.fault_rate * config.pictures)
+    num_faults = min(round(config.fault_rate * config.pictures), config.pictures - 1)
     kinds = [kind for kind in FAULTS if kind]
     whole = order[num_faults:]
     plan = {}
@@ -87,7 +88,7 @@ def encode_jpeg(image: Image, quality: int) -> bytes:
     return _written(Pictures.fromarray(image), "JPEG", quality=quality)
 
 
-def encode_png(image: Image) -> bytes:
+def encode_png(image: Image | npt.NDArray[np.uint16]) -> bytes:
     """PNG bytes of an RGB image or of a 16-bit one, fast rather than small."""
     done, data = cv2.imencode(".png", image[:, :, ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 2))
     assert done
@@ -104,9 +105,8 @@ def _name(index: int, suffix: str) -> str:
     return f"toon_{index:06d}.{suffix}"
 
 
-def _scene(draw: _Draw, picture: int | None = None, **options: object) -> Scene:
-    random = np.random.default_rng([draw.seed, draw.picture if picture is None else picture, SCENE])
-    return draw_scene(random, draw.config, **options)  # type: ignore[arg-type]
+def _scene(draw: _Draw, cast: Cast = "usual", *, blink: bool = False) -> Scene:
+    return draw_scene(draw.random(SCENE), draw.config, cast, blink=blink)
 
 
 def _picture(
@@ -115,65 +115,71 @@ def _picture(
     return ToonPicture(_name(draw.picture, suffix), data, ToonTruth(faces, fault, "", reasons or ("",)))
 
 
+def _whole_name(draw: _Draw) -> str:
+    return _name(draw.picture, "png" if draw.random(FAULT).random() < draw.config.png_share else "jpg")
+
+
 def _plain(draw: _Draw) -> ToonPicture:
-    scene = _scene(draw)
-    if draw.random(FAULT).random() < draw.config.png_share:
-        return _picture(draw, "", "png", encode_png(scene.image), scene.faces)
-    return _picture(draw, "", "jpg", encode_jpeg(scene.image, draw.config.jpeg_quality), scene.faces)
-
-
-def _duplicate(
-    draw: _Draw, fault: str, data: bytes, suffix: str, faces: tuple[ToonFace, ...], original: str
-) -> ToonPicture:
-    truth = ToonTruth(faces, fault, original, ("", "duplicate_of"))
-    return ToonPicture(_name(draw.picture, suffix), data, truth)
+    scene, name = _scene(draw), _whole_name(draw)
+    data = encode_png(scene.image) if name.endswith("png") else encode_jpeg(scene.image, draw.config.jpeg_quality)
+    return ToonPicture(name, data, ToonTruth(scene.faces, "", "", ("",)))
 
 
 def _duplicate_exact(draw: _Draw) -> ToonPicture:
     first = _plain(draw._replace(picture=draw.original))
-    return _duplicate(draw, "duplicate_exact", first.data, first.name[-3:], first.truth.faces, first.name)
+    truth = ToonTruth(first.truth.faces, "duplicate_exact", first.name, ("", "duplicate_of"))
+    return ToonPicture(_name(draw.picture, first.name[-3:]), first.data, truth)
+
+
+class _Changed(NamedTuple):
+    """A picture after a change that leaves it the same to the eye."""
+
+    image: Image
+    faces: tuple[ToonFace, ...]
+    quality: int
 
 
 def _near_duplicate(
-    fault: str, change: Callable[[Scene, np.random.Generator], tuple[Image, tuple[ToonFace, ...], int]]
+    fault: str, change: Callable[[Scene, np.random.Generator], _Changed]
 ) -> Callable[[_Draw], ToonPicture]:
-    def draw_it(draw: _Draw) -> ToonPicture:
-        first = _plain(draw._replace(picture=draw.original))
-        image, faces, quality = change(_scene(draw, draw.original), draw.random(FAULT))
-        return _duplicate(draw, fault, encode_jpeg(image, quality), "jpg", faces, first.name)
+    def draw_duplicate(draw: _Draw) -> ToonPicture:
+        first = draw._replace(picture=draw.original)
+        image, faces, quality = change(_scene(first), draw.random(FAULT))
+        truth = ToonTruth(faces, fault, _whole_name(first), ("", "duplicate_of"))
+        return ToonPicture(_name(draw.picture, "jpg"), encode_jpeg(image, quality), truth)
 
-    return draw_it
-
-
-def _reencoded(scene: Scene, random: np.random.Generator) -> tuple[Image, tuple[ToonFace, ...], int]:
-    return scene.image, scene.faces, int(random.integers(60, 80))
+    return draw_duplicate
 
 
-def _resized(scene: Scene, random: np.random.Generator) -> tuple[Image, tuple[ToonFace, ...], int]:
+def _reencoded(scene: Scene, random: np.random.Generator) -> _Changed:
+    return _Changed(scene.image, scene.faces, int(random.integers(60, 80)))
+
+
+def _resized(scene: Scene, random: np.random.Generator) -> _Changed:
     scale = float(random.uniform(0.72, 0.92))
     height, width = scene.image.shape[:2]
     image = cv2.resize(scene.image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
-    return image, _moved(scene.faces, scale, 0, 0), 88  # type: ignore[return-value]
+    return _Changed(np.asarray(image, np.uint8), _moved(scene.faces, scale, 0, 0), 88)
 
 
-def _cropped(scene: Scene, random: np.random.Generator) -> tuple[Image, tuple[ToonFace, ...], int]:
+def _cropped(scene: Scene, random: np.random.Generator) -> _Changed:
     height, width = scene.image.shape[:2]
     left, top = (int(side * random.uniform(0.02, 0.03)) for side in (width, height))
     image = np.ascontiguousarray(scene.image[top : height - top // 3, left : width - left // 3])
-    return image, _moved(scene.faces, 1.0, left, top), 90
+    return _Changed(image, _moved(scene.faces, 1.0, left, top), 90)
 
 
-def _brightened(scene: Scene, random: np.random.Generator) -> tuple[Image, tuple[ToonFace, ...], int]:
-    return cv2.convertScaleAbs(scene.image, alpha=1.0, beta=float(random.integers(10, 22))), scene.faces, 90  # type: ignore[return-value]
+def _brightened(scene: Scene, random: np.random.Generator) -> _Changed:
+    image = cv2.convertScaleAbs(scene.image, alpha=1.0, beta=float(random.integers(10, 22)))
+    return _Changed(np.asarray(image, np.uint8), scene.faces, 90)
 
 
 def _moved(faces: tuple[ToonFace, ...], scale: float, left: int, top: int) -> tuple[ToonFace, ...]:
     moved = []
     for face in faces:
         x0, y0, x1, y1 = face.box
-        corners = ((x0 - left), (y0 - top), (x1 - left), (y1 - top))
-        box = tuple(round(value * scale) for value in corners)
-        moved.append(face._replace(box=(box[0], box[1], box[2], box[3])))
+        corner, end = (round((x0 - left) * scale), round((y0 - top) * scale)), (x1 - left, y1 - top)
+        moved.append(face._replace(box=(*corner, round(end[0] * scale), round(end[1] * scale))))
     return tuple(moved)
 
 
@@ -196,7 +202,8 @@ def _blurred(draw: _Draw) -> ToonPicture:
     scene = _scene(draw)
     side = max(face.box[2] - face.box[0] for face in scene.faces)
     image = cv2.GaussianBlur(scene.image, (0, 0), side * float(draw.random(FAULT).uniform(0.045, 0.07)))
-    return _picture(draw, "blurred", "jpg", encode_jpeg(image, 92), scene.faces, "blurry", "no_face")  # type: ignore[arg-type]
+    data = encode_jpeg(np.asarray(image, np.uint8), 92)
+    return _picture(draw, "blurred", "jpg", data, scene.faces, "blurry", "no_face")
 
 
 def _too_small(draw: _Draw) -> ToonPicture:
@@ -229,10 +236,11 @@ def _rgba(draw: _Draw) -> ToonPicture:
     scene = _scene(draw)
     height, width = scene.image.shape[:2]
     alpha = np.zeros((height, width), np.uint8)
-    cv2.ellipse(
-        alpha, (width // 2, height // 2), (int(width * 0.62), int(height * 0.62)), 0, 0, 360, 255, -1, cv2.LINE_AA
-    )
-    picture = Pictures.fromarray(np.dstack([scene.image, alpha]))
+    axes = (int(width * 0.62), int(height * 0.62))
+    cv2.ellipse(alpha, (width // 2, height // 2), axes, 0, 0, 360, 255, -1, cv2.LINE_AA)
+    # What hides under full transparency is magenta: a decoder that drops alpha shows it.
+    image = np.where(alpha[:, :, None] == 0, np.array((255, 0, 255), np.uint8), scene.image)
+    picture = Pictures.fromarray(np.dstack([image, alpha]))
     return _picture(draw, "rgba", "png", _written(picture, "PNG", compress_level=1), scene.faces)
 
 
@@ -245,7 +253,7 @@ def _palette(draw: _Draw) -> ToonPicture:
 def _sixteen_bit(draw: _Draw) -> ToonPicture:
     scene = _scene(draw)
     deep = scene.image.astype(np.uint16) * 257
-    return _picture(draw, "sixteen_bit", "png", encode_png(deep), scene.faces)  # type: ignore[arg-type]
+    return _picture(draw, "sixteen_bit", "png", encode_png(deep), scene.faces)
 
 
 def _exif_rotated(draw: _Draw) -> ToonPicture:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from imaging.toon.canvas import Canvas, Colour, Points, darker, ellipse, lighter, mix, ribbon, spline
-from imaging.toon.hairlines import BACKS, HAIRLINES
+from imaging.toon.hairlines import BACKS, CURLS, HAIRLINES, HOOD, QUIFF, SPIKES, TAIL
 from imaging.toon.traits import Pose, Traits
 
 VOLUME = {
@@ -23,7 +23,6 @@ FALLING = ("bob", "long", "waves", "fringe")
 
 def draw_back_hair(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> None:
     """What of the hair lies behind the neck and shoulders."""
-    shadow = darker(traits.hair, 0.30)
     flip = -1 if traits.mirrored else 1
     style = traits.hair_style
     if style in BACKS:
@@ -34,19 +33,8 @@ def draw_back_hair(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> No
         for x, y, r in ((0, -0.75, 1.12), (-0.75, -0.45, 0.68), (0.75, -0.45, 0.68), (-0.8, 0.0, 0.5), (0.8, 0.0, 0.5)):
             canvas.fill(pose.flat(ellipse(x, y, r, r * 0.95)), darker(traits.hair, 0.1))
     elif style == "ponytail":
-        tail = spline(
-            [
-                (0.55, -1.25),
-                (1.15, -1.30),
-                (1.50, -0.6),
-                (1.42, 0.4),
-                (1.25, 1.0),
-                (1.12, 0.2),
-                (1.0, -0.5),
-                (0.7, -0.8),
-            ]
-        )
-        canvas.fill(pose.flat(tail * (flip, 1)), shadow)
+        tail = spline(TAIL)
+        canvas.ramp(pose.flat(tail * (flip, 1)), darker(traits.hair, 0.06), darker(traits.hair, 0.4))
     elif style == "bun":
         for x in (0.0,) if traits.variant < 3 else (-0.72, 0.72):
             knot = pose.flat(ellipse(x, -1.58 if x == 0 else -1.36, 0.44, 0.36))
@@ -58,19 +46,7 @@ def draw_back_hair(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> No
                 0.06 * pose.unit,
             )
     elif style == "scarf":
-        hood = spline(
-            [
-                (0.0, -1.52),
-                (0.8, -1.25),
-                (1.12, -0.45),
-                (1.08, 0.5),
-                (1.05, 1.2),
-                (-1.05, 1.2),
-                (-1.08, 0.5),
-                (-1.12, -0.45),
-                (-0.8, -1.25),
-            ]
-        )
+        hood = spline(HOOD)
         canvas.fill(pose.flat(hood), darker(traits.cloth_accent, 0.12))
 
 
@@ -93,13 +69,8 @@ def draw_front_hair(canvas: Canvas, pose: Pose, traits: Traits, light: int, face
     sides = [(1.06, 0.3 * low - 0.2), (1.05, 0.75 * low), (1.0, low)] if style in FALLING else [(0.92, -0.2)]
     right = np.array(sides) * (traits.width, 1)
     left = right[::-1] * (-1, 1)
-    canvas.shade(
-        pose.wrap(np.concatenate([hairline + np.array((0, 0.08)), [(-0.9, -1.3), (0.9, -1.3)]])),
-        0.72,
-        0.7,
-        0.03 * pose.unit,
-        face,
-    )
+    cast = np.concatenate([hairline + np.array((0, 0.08)), [(-0.9, -1.3), (0.9, -1.3)]])
+    canvas.shade(pose.wrap(cast), 0.72, 0.7, 0.03 * pose.unit, face)
     outline = np.concatenate([pose.flat(left), pose.flat(crown), pose.flat(right), pose.wrap(hairline)])
     _draw_mass(canvas, pose, traits.hair, outline, light)
     TOPS.get(style, _no_top)(canvas, pose, traits, light, outline)
@@ -121,19 +92,7 @@ def _no_top(canvas: Canvas, pose: Pose, traits: Traits, light: int, outline: Poi
 
 def _draw_quiff(canvas: Canvas, pose: Pose, traits: Traits, light: int, outline: Points) -> None:
     flip = -1 if traits.mirrored else 1
-    top = spline(
-        [
-            (-0.82, -0.86),
-            (-0.86, -1.25),
-            (-0.4, -1.62),
-            (0.3, -1.72),
-            (0.86, -1.45),
-            (0.90, -1.0),
-            (0.55, -0.82),
-            (0.0, -0.80),
-            (-0.5, -0.76),
-        ]
-    )
+    top = spline(QUIFF)
     px = pose.flat(top * (flip, 1))
     _draw_mass(canvas, pose, traits.hair, px, light)
     lock = [(-0.62, -0.92), (-0.2, -1.25), (0.4, -1.38)]
@@ -143,43 +102,14 @@ def _draw_quiff(canvas: Canvas, pose: Pose, traits: Traits, light: int, outline:
 
 
 def _draw_curls(canvas: Canvas, pose: Pose, traits: Traits, light: int, outline: Points) -> None:
-    spots = [
-        (-0.86, -0.55),
-        (-0.80, -0.95),
-        (-0.5, -1.28),
-        (-0.05, -1.42),
-        (0.42, -1.32),
-        (0.78, -1.0),
-        (0.88, -0.55),
-        (-0.4, -0.9),
-        (0.1, -0.95),
-        (0.5, -0.88),
-        (-0.15, -1.15),
-        (0.3, -1.1),
-    ]
-    for x, y in spots:
+    for x, y in CURLS:
         lit = (x * light - y) / 2
         tone = mix(darker(traits.hair, 0.22), lighter(traits.hair, 0.16), min(1.0, max(0.0, lit)))
         canvas.fill(pose.flat(ellipse(x, y, 0.27, 0.25)), tone)
 
 
 def _draw_spikes(canvas: Canvas, pose: Pose, traits: Traits, light: int, outline: Points) -> None:
-    teeth = [
-        (-0.92, -0.55),
-        (-1.08, -1.05),
-        (-0.72, -1.0),
-        (-0.70, -1.55),
-        (-0.32, -1.28),
-        (-0.06, -1.75),
-        (0.22, -1.30),
-        (0.62, -1.60),
-        (0.70, -1.05),
-        (1.08, -1.12),
-        (0.92, -0.55),
-        (0.5, -0.85),
-        (-0.5, -0.85),
-    ]
-    _draw_mass(canvas, pose, traits.hair, pose.flat(np.array(teeth)), light)
+    _draw_mass(canvas, pose, traits.hair, pose.flat(np.array(SPIKES)), light)
 
 
 def _draw_afro(canvas: Canvas, pose: Pose, traits: Traits, light: int, outline: Points) -> None:
@@ -213,10 +143,9 @@ def _draw_scarf(canvas: Canvas, pose: Pose, traits: Traits, light: int, face: Po
     inner = spline(np.array(ring + [(-x, y) for x, y in ring[-2:0:-1]]) * (traits.width, 1))
     outer = [(0.0, -1.52), (0.62, -1.38), (1.02, -0.85), (1.12, -0.1), (1.02, 0.62), (0.72, 1.14), (0.0, 1.34)]
     hood = spline(np.array(outer + [(-x, y) for x, y in outer[-2:0:-1]]))
-    canvas.shade(pose.wrap(inner * (0.94, 0.93) + (0, 0.0)), 1.0, 0.0, 0, face)
     start, end = pose.flat(hood), pose.wrap(inner)
     # A ring: the hood forwards, the opening backwards, joined by a seam of no width.
-    outline = np.concatenate([start, start[:1], end[::-1][-1:], end[::-1]])
+    outline = np.concatenate([start, start[:1], end[:1], end[::-1]])
     _draw_mass(canvas, pose, cloth, outline, light)
     fold = [(0.55 * light, 1.05), (0.2 * light, 1.22), (-0.5 * light, 1.08)]
     canvas.fill(pose.flat(ribbon(fold, (0.02, 0.07, 0.01))), darker(cloth, 0.3))

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from imaging.toon.background import paint_background
 from imaging.toon.body import draw_person
@@ -17,11 +17,12 @@ from imaging.toon.traits import Pose, Traits, draw_traits
 Box = tuple[int, int, int, int]
 Cast = Literal["usual", "nobody", "tiny"]
 
-# How far the square that the cascade answers moves for a turned head, in head units a degree (measured).
-YAW_SHIFT = 0.006
+# The square that the cascade answers, measured on 1,500 drawn faces: half its side and how far its centre lies under
+# the head's, in head units; and how far it moves for a turned head, in head units a degree.
+BOX_GROWTH = 1.17
+BOX_DROP = 0.06
+YAW_SHIFT = 0.018
 PITCH_SHIFT = 0.016
-BOX_GROWTH = 1.19
-BOX_DROP = 0.05
 
 
 class ToonConfig(BaseModel):
@@ -29,7 +30,7 @@ class ToonConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    pictures: int = Field(600, ge=1, le=10_000_000, description="How many pictures there are; indices run below it.")
+    pictures: int = Field(600, ge=1, le=1_000_000, description="How many pictures there are; indices run below it.")
     fault_rate: float = Field(0.18, ge=0, le=0.9, description="Share of the pictures with a planted fault.")
     min_side: int = Field(512, ge=256, le=4096, description="Shortest side of a picture, px.")
     max_side: int = Field(1200, ge=256, le=4096, description="Longest side of a picture, px.")
@@ -39,6 +40,14 @@ class ToonConfig(BaseModel):
     max_face: int = Field(420, ge=40, le=2000, description="Largest side of a face's box, px.")
     jpeg_quality: int = Field(92, ge=50, le=100, description="Quality of the JPEG pictures.")
     png_share: float = Field(0.06, ge=0, le=1, description="Share of the pictures without a fault that are PNG.")
+
+    @model_validator(mode="after")
+    def _check_order(self) -> ToonConfig:
+        for least, most in (("min_side", "max_side"), ("min_face", "max_face")):
+            low, high = getattr(self, least), getattr(self, most)
+            if low > high:
+                raise ValueError(f"{least} is {low}, more than {most}, which is {high}: choose {least} <= {most}")
+        return self
 
 
 class ToonFace(NamedTuple):
@@ -109,7 +118,7 @@ def _face_truth(pose: Pose, traits: Traits) -> ToonFace:
 
 
 def _picture_size(random: np.random.Generator, config: ToonConfig, people: int) -> tuple[int, int]:
-    low, high = config.min_side, max(config.min_side, config.max_side)
+    low, high = config.min_side, config.max_side
     long = low + (high - low) * (0.15 + 0.28 * max(1, people) * random.uniform(0.3, 1.0))
     aspect = random.uniform(0.75, 1.0) if people < 2 else random.uniform(0.62, 0.85)
     short = max(low, long * aspect)
@@ -119,21 +128,22 @@ def _picture_size(random: np.random.Generator, config: ToonConfig, people: int) 
 
 def _poses(random: np.random.Generator, config: ToonConfig, width: int, height: int, people: int) -> list[Pose]:
     slot = width / max(1, people)
+    smallest, largest = (side / 2 / BOX_GROWTH for side in (config.min_face, config.max_face))
     poses = []
     for i in range(people):
-        # Half a box: room for hair above, shoulders below and a crop of 1.6 boxes inside the picture.
-        unit = min(slot * random.uniform(0.24, 0.30), height * random.uniform(0.17, 0.24))
-        unit = min(config.max_face / 2, max(config.min_face / 2, unit))
-        x = slot * (i + 0.5) + random.uniform(-0.5, 0.5) * max(0.0, slot - 3.3 * unit)
-        low, high = 1.85 * unit, height - 1.75 * unit
-        y = low + (high - low) * random.uniform(0.15, 0.75) if high > low else height / 2
+        unit = min(slot * random.uniform(0.22, 0.263), height * random.uniform(0.17, 0.24))
+        unit = min(largest, max(smallest, unit))
+        # Room for hair above and shoulders below: a square of 1.6 boxes about the face fits into the picture.
+        room = 1.6 * BOX_GROWTH * unit
+        x = slot * (i + 0.5) + random.uniform(-0.5, 0.5) * max(0.0, slot - 2 * room)
+        y = room + max(0.0, height - 2 * room) * random.uniform(0.15, 0.75) - BOX_DROP * unit
         poses.append(_turned(random, x, y, unit))
     return poses
 
 
 def _tiny_poses(random: np.random.Generator, width: int, height: int, people: int) -> list[Pose]:
     slot = width / people
-    unit = random.uniform(15, 28)
+    unit = random.uniform(13, 23)
     floor = height * random.uniform(0.86, 0.95)
     return [
         _turned(random, slot * (i + random.uniform(0.35, 0.65)), floor - 8.8 * size, size)

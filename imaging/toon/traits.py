@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from imaging.toon.canvas import Colour, Points, darker, luminance, mix
+from imaging.toon.canvas import Colour, Points, luminance, mix
 
 SKINS: dict[str, Colour] = {
     "porcelain": (255, 226, 209),
@@ -120,6 +120,11 @@ class Traits(NamedTuple):
     blink: bool
 
 
+def in_shadow(skin: Colour, amount: float) -> Colour:
+    """A skin in shadow: darker and redder, since a grey shadow makes it look dirty."""
+    return mix(skin, (84, 26, 28), amount)
+
+
 def draw_traits(random: np.random.Generator) -> Traits:
     """One random person."""
     skin_name = str(random.choice(list(SKINS)))
@@ -144,7 +149,7 @@ def draw_traits(random: np.random.Generator) -> Traits:
         eye_gap=float(random.uniform(0.95, 1.05)),
         lashes=lashes,
         gaze=(float(random.normal(0, 0.022)), float(random.normal(0.005, 0.012))),
-        brow_tilt=float(random.normal(-0.022, 0.03)),
+        brow_tilt=float(np.clip(random.normal(-0.028, 0.025), -0.08, 0.012)),
         brow_raise=float(random.uniform(-0.03, 0.05)),
         brow_weight=float(random.uniform(0.7, 1.05) if lashes else random.uniform(0.9, 1.4)),
         nose=str(random.choice(("button", "wedge", "hook"))),
@@ -182,4 +187,4 @@ def _brow_colour(hair: Colour, skin: Colour) -> Colour:
 
 def _lip_colour(skin: Colour, redness: float) -> Colour:
 
-    return mix(darker(skin, 0.22), (196, 58, 70), 0.35 + 0.55 * redness)
+    return mix(in_shadow(skin, 0.22), (196, 58, 70), 0.35 + 0.55 * redness)
