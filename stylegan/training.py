@@ -8,6 +8,7 @@ Exit codes: 0 done, 1 failed, 2 refused, 4 data differ from the record, 7 diverg
 from __future__ import annotations
 
 import argparse
+import ctypes
 import fcntl
 import json
 import os
@@ -79,10 +80,25 @@ def choose_device(config: TrainConfig) -> torch.device:
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # 15 % of the time
+        keep_freed_memory()
     else:
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
     return device
+
+
+def keep_freed_memory() -> None:
+    """Ask the C library to keep freed memory for the next step instead of handing it back to the system.
+
+    Every step needs the same few hundred MB; fetching them as fresh pages each time took 15 % of the CPU's time.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # not glibc: another allocator, with ways of its own
+        return
+    trim_threshold, mmap_max = -1, -4
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(mmap_max, 0)
 
 
 class Beginning(NamedTuple):
