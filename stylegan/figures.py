@@ -48,7 +48,7 @@ class FigureConfig(BaseModel):
     steps: int = Field(default=8, ge=2, description="Pictures an interpolation takes, both ends included.")
     tile: int | None = Field(default=None, ge=8, description="Side of a face in px; None: 128 to 256 by the model.")
     noise: Noise = Field(default="const", description="Noise inputs of the synthesis.")
-    batch_size: int = Field(default=8, ge=1, description="Faces made at once.")
+    batch_size: int = Field(default=32, ge=1, description="Faces made at once.")
 
 
 def sample_grid(model: Model, config: FigureConfig) -> Image:

@@ -15,7 +15,9 @@ import cv2
 import ffmpeg
 import imageio_ffmpeg
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from stylegan.canvas import Image, add_caption, join_tiles, resize_tile
 from stylegan.figures import make_faces
@@ -42,7 +44,7 @@ class FilmConfig(BaseModel):
     psi: float = Field(default=0.7, description="Truncation in W; at 0 every frame is the mean face.")
     cutoff: int | None = Field(default=None, ge=0, description="Layers that psi acts on; None: all.")
     noise: Literal["const", "none"] = Field(default="const", description="Noise inputs; random ones would flicker.")
-    batch_size: int = Field(default=8, ge=1, description="Faces made at once.")
+    batch_size: int = Field(default=32, ge=1, description="Faces made at once.")
     tile: int | None = Field(default=None, ge=8, description="Side of a face in px; None: the model's resolution.")
     montage_fps: int = Field(default=10, ge=1, le=120, description="Sample grids a second in the montage.")
     hold_seconds: float = Field(default=1.5, ge=0, description="How long the montage rests on its last grid.")
@@ -112,10 +114,10 @@ def random_walk(subject: FilmSubject, config: FilmConfig) -> Frames:
     z = looping_walk(config.seed, count, tiles, model.z_dim, config.smoothing_seconds * config.fps)
 
     def images() -> Iterator[Image]:
-        for latents in z:
-            w = model.map(latents.to(model.device), None, config.psi, config.cutoff)
-            faces = [resize_tile(x, side) for x in make_faces(model, w, config.noise, config.batch_size)]
-            yield join_tiles([faces[i : i + config.columns] for i in range(0, tiles, config.columns)])
+        faces = _faces(model, z.flatten(0, 1), config)
+        for _ in range(count):
+            frame = [resize_tile(next(faces), side) for _ in range(tiles)]
+            yield join_tiles([frame[i : i + config.columns] for i in range(0, tiles, config.columns)])
 
     return Frames((side * config.columns, side * config.rows), config.fps, count, images())
 
@@ -163,6 +165,15 @@ def sample_paths(folder: Path) -> dict[str, Path]:
     """A run's sample grids by kimg, as written in their names, in the order of the numbers (9.5 before 10)."""
     found = {match[1]: path for path in folder.glob("fakes-*") if (match := SAMPLE_NAME.fullmatch(path.name))}
     return dict(sorted(found.items(), key=lambda item: float(item[0])))
+
+
+def _faces(model: Model, z: Tensor, config: FilmConfig) -> Iterator[Image]:
+    """The faces of z [N, z_dim] one by one, made in batches that span frames: small networks need the company."""
+    size = min(config.batch_size, len(z))
+    # All batches of one size, or a face could differ in its last bit by the batch it falls into.
+    z = torch.cat([z, z[: -len(z) % size]])
+    for batch in torch.split(z, size):
+        yield from make_faces(model, model.map(batch, None, config.psi, config.cutoff), config.noise, size)
 
 
 def _encoder(path: Path, size: tuple[int, int], fps: float, config: FilmConfig) -> list[str]:

@@ -135,6 +135,16 @@ def test_random_walk_at_psi_0_is_one_picture(model: Model) -> None:
     np.testing.assert_array_equal(frames[0][:side, :side], frames[0][side:, side:])
 
 
+def test_random_walk_does_not_depend_on_the_batch_size(model: Model) -> None:
+    config = FilmConfig(seconds=1, fps=5, columns=3, rows=1, tile=16)
+    ones, sevens = (
+        list(FILMS["random-walk"](FilmSubject(model), config.model_copy(update={"batch_size": size})).images)
+        for size in (1, 7)
+    )
+    assert len(ones) == len(sevens) == 5
+    assert np.abs(np.stack(ones).astype(int) - np.stack(sevens)).max() <= 1
+
+
 def test_random_walk_moves_less_at_a_smaller_psi(model: Model) -> None:
     def spread(psi: float) -> float:
         config = FilmConfig(seconds=2, fps=10, psi=psi, columns=1, rows=1, tile=16)
