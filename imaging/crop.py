@@ -68,8 +68,7 @@ def find_faces(
         reason = "picture_too_small"
     found = [] if reason else detect_faces(image, config, cascade)
     if not reason and not found:
-        # A blurred picture hides its faces from the detector: say the cause, not the symptom.
-        reason = "blurry" if look.measures.sharpness < config.min_sharpness else "no_face"
+        reason = "no_face"
     return Picture(reason, found_format, notes, size, look, [_face(image, one, config, kind) for one in found])
 
 

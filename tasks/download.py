@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from manifests.ledger import count_reasons, ledger_of
-from manifests.sources import Source
+from manifests.sources import FolderSource, Source
 from tasks.buckets import bucket_of, write_buckets
 from tasks.job import Job
 from tasks.sources import SOURCES, Found, source_fingerprint
@@ -43,7 +43,9 @@ def download_pictures(at: Place) -> Outcome:
 
 def source_folder(job: Job, source: Source) -> Path:
     """Where a source keeps what it fetched: kept between tries and shared by manifests that ask for the same."""
-    folder = job.root / "sources" / f"{source.name or source.kind}-{digest_of(source.model_dump(mode='json'))}"
+    # A folder's fingerprint changes with its files, and what is known of the others should stay known.
+    same = digest_of(source.path) if isinstance(source, FolderSource) else source_fingerprint(source)[:16]
+    folder = job.root / "sources" / f"{source.name or source.kind}-{same}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -58,7 +60,7 @@ def _row(file: Found, source: Source) -> dict[str, Any]:
         "licence": source.licence,
         "label": file.label or "",
         "bytes": file.bytes,
-        "reason": "" if file.bytes else "empty_file",
+        "reason": "" if file.bytes else "empty",
     }
 
 

@@ -30,7 +30,7 @@ def face_sheet(job: Job, shards: Record, faces: pd.DataFrame, caption: str = "")
         with (job.folder(shards) / row["shard"]).open("rb") as opened:
             data = read_span(opened, Span(int(row["offset"]), int(row["length"])))
         images.append(decode(data).image)
-    return sheet(images, COLUMNS, [f"{value:.2f}" for value in faces[caption]] if caption else None)
+    return sheet(images, min(COLUMNS, len(images)), [f"{value:.2f}" for value in faces[caption]] if caption else None)
 
 
 def reason_sheets(
@@ -44,7 +44,7 @@ def reason_sheets(
         # Spread over the ledger: neighbours in it are neighbours in nothing else.
         chosen = rows.iloc[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
         images = [_thumb(row, paths) for row in rows_of(chosen)]
-        sheets[str(kind), str(reason)] = sheet(images, COLUMNS, [Path(o).name for o in chosen["origin"]])
+        sheets[str(kind), str(reason)] = sheet(images, min(COLUMNS, len(images)), [Path(o).name for o in chosen["origin"]])
     return sheets
 
 

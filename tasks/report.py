@@ -19,7 +19,7 @@ from tasks.embed import Picture as Picture
 # What a reader wants to know of a reason; one that is not here stands for itself.
 MEANINGS = {
     "undecodable": "damaged, cut off, or no picture at all",
-    "empty_file": "a file without a byte",
+    "empty": "a file without a byte",
     "picture_too_small": "smaller than the smallest face that is looked for",
     "no_face": "the detector found none",
     "face_too_small": "too few pixels to learn from",

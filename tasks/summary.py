@@ -111,7 +111,7 @@ def _reasons(job: Job, ledger: pd.DataFrame) -> tuple[report.ReasonCount, ...]:
     for kind, reasons in record.counts.items():
         for reason, count in reasons.items():
             image = sheets.get((kind, reason))
-            examples = report.Sheet(image, f"{kind}s: {report.words(reason)}") if image is not None else None
+            examples = report.Sheet(image, "") if image is not None else None
             level: Literal["picture", "face"] = "picture" if kind == "picture" else "face"
             rows.append(report.ReasonCount(level, "" if reason == "kept" else reason, count, examples))
     return tuple(rows)

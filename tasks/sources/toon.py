@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from imaging.toon import ToonConfig, draw_picture
 from manifests.sources import ToonSource
+from tasks.pool import worker_pool
 from tasks.sources.found import (
     Found,
     Progress,
@@ -77,8 +76,7 @@ def _draw_groups(config: ToonSource, work: Path, groups: list[list[int]]) -> Ite
     if processes <= 1:
         yield from (draw_group(config, work, group) for group in groups)
         return
-    # spawn: the caller has threads (Prefect, OpenCV), and a forked child may inherit their locks.
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(processes) as pool:
         yield from pool.map(draw_group, [config] * len(groups), [work] * len(groups), groups)
 
 
