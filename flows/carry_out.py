@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.load import load_manifest
+from tasks.errors import PipelineError
 from tasks.expect import with_expectations
 from tasks.job import Job, UntilReached, check_root, data_root
 from tasks.lock import write_lock
@@ -31,13 +32,14 @@ def carry_out(order: Order, manifest: str | Path, settings: Sequence[str] = (), 
     try:
         order(job)
     except UntilReached:
-        pass
-    finally:
-        # Also after a failure: what was done is on record, and the report shows how far it came.
-        report = report_job(job) if job.steps else None
+        return str(report_job(job))  # the lock is of whole runs
+    except PipelineError as error:
+        if job.steps:
+            report_job(job, failure=str(error))
+        raise
     write_lock(job)
-    if report:
-        publish_link(f"{job.manifest.name}-report", report, "report", f"report of {job.manifest.name}")
+    report = report_job(job)
+    publish_link(f"{job.manifest.name}-report", report, "report", f"report of {job.manifest.name}")
     return str(report)
 
 

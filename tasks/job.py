@@ -42,6 +42,11 @@ class Job:
         """The same job, looking only."""
         return Job(self.manifest, self.path, self.root, dry=True)
 
+    def take_over(self, other: Job) -> None:
+        """Begin where a dry job found that all is there."""
+        self.steps = list(other.steps)
+        self.reused = {record.key for record in other.steps}
+
     def folder(self, record: Record) -> Path:
         """Where the stage's files lie."""
         return self.root / record.folder
