@@ -50,7 +50,8 @@ def cut(image: Image8, square: Box, size: int | None = None) -> Image8:
 
 def resize(image: Image8, size: int) -> Image8:
     """A square image at size x size px by Pillow's Lanczos (a = 3), which low-passes when it shrinks."""
-    if image.shape[:2] == (size, size):
+    assert image.shape[0] == image.shape[1], image.shape
+    if image.shape[0] == size:
         return np.ascontiguousarray(image)
     picture = Image.fromarray(np.ascontiguousarray(image))
     return np.array(picture.resize((size, size), Image.Resampling.LANCZOS))

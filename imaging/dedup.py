@@ -15,7 +15,7 @@ from imaging.hash import Hashes, HashKind, Rows, distance_bits, near_pairs
 SIDE = 32
 BLOCK = 256  # pairs aligned at a time: about 30 MB
 FINE, COARSE = 0.7, 2.0  # standard deviations of the band that is compared, px of the thumbnail
-SIEVE = ((0, 0.3), (2, 0.7), (8, 1.0))  # steps of alignment, and the likeness under which a pair is then given up
+SIEVE = ((0, 0.4), (2, 0.8), (8, 1.0))  # steps of alignment, and the likeness under which a pair is then given up
 FARTHEST = np.array([4.0, 4.0, 0.15, 0.15], dtype=np.float32)  # limits of shift (px) and of enlargement
 
 Thumbs = NDArray[np.uint8]  # [N, SIDE, SIDE]
@@ -33,10 +33,13 @@ class DedupConfig(BaseModel):
 
     hash: HashKind = Field(default="phash", description="perceptual hash of 64 bits, as imagehash computes it")
     threshold: int | str = Field(
-        default=10, description='hashes at most so far apart are looked at: bits of 64, or a similarity ("95%": 3 bits)'
+        default=12, description='hashes at most so far apart are looked at: bits of 64, or a similarity ("95%": 3 bits)'
     )
     min_likeness: float = Field(
-        default=0.93, ge=0, le=1, description="correlation of the aligned thumbnails from which a pair is the same"
+        default=0.93,
+        ge=-1,
+        le=1,
+        description="correlation of the aligned thumbnails from which a pair is the same; -1: the hash alone decides",
     )
 
     @property
@@ -120,7 +123,7 @@ def _likeness(first: Thumbs, second: Thumbs) -> Floats:
 
 
 def _ordered(a: Thumbs, b: Thumbs) -> tuple[Thumbs, Thumbs]:
-    difference = (a.astype(np.int16) - b).reshape(len(a), -1)
+    difference = (a.astype(np.int16) - b).reshape(len(a), SIDE**2)
     where = np.argmax(difference != 0, axis=1)[:, None]
     swap = (np.take_along_axis(difference, where, axis=1) > 0)[..., None]
     return np.where(swap, b, a), np.where(swap, a, b)
@@ -162,8 +165,8 @@ def _aligned(fixed: Floats, moving: Floats, num_steps: int) -> Floats:
 
 def _gauss_newton(fixed: Floats, moved: Floats, inside: Floats, steepest: Floats) -> Floats:
     gain = (fixed * moved * inside).sum((1, 2)) / np.maximum((moved * moved * inside).sum((1, 2)), 1e-6)
-    error = ((gain[:, None, None] * moved - fixed) * inside).reshape(len(fixed), 1, -1)
-    weighted = (steepest * inside.reshape(len(fixed), -1, 1)).transpose(0, 2, 1)
+    error = ((gain[:, None, None] * moved - fixed) * inside).reshape(len(fixed), 1, SIDE**2)
+    weighted = (steepest * inside.reshape(len(fixed), SIDE**2, 1)).transpose(0, 2, 1)
     hessian = weighted @ steepest + np.float32(1e-3) * np.eye(4, dtype=np.float32)
     return np.asarray(np.linalg.solve(hessian, (error @ steepest).transpose(0, 2, 1))[..., 0], dtype=np.float32)
 

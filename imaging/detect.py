@@ -42,7 +42,11 @@ class DetectConfig(BaseModel):
     min_neighbours: int = Field(default=5, ge=0, description="overlapping hits that make a face")
     min_size: int = Field(default=50, ge=1, description="smallest face looked for, px of the picture")
     max_side: int = Field(
-        default=0, ge=0, description="pictures longer than this are searched at this size, px; 0: full size"
+        default=0,
+        ge=0,
+        description="pictures longer than this are searched at this size, px; 0: full size. Faces that get smaller "
+        "than the cascade's window (20 to 24 px) are lost. Of real photographs 320 found as many, 3 times as fast; of "
+        "anime pictures 400 had the right count in 64 of 95 instead of 50, 4 times as fast",
     )
     max_overlap: float = Field(
         default=0.3, gt=0, le=1, description="of two boxes with a larger IoU only the surer stays"
@@ -96,8 +100,12 @@ DETECTORS: dict[str, Detector] = {"haar": _haar, "anime-lbp": _anime_lbp, "centr
 def _classifier(path: str) -> cv2.CascadeClassifier:
     if not Path(path).is_file():
         raise FileNotFoundError(f"no cascade at {path}")
-    classifier = cv2.CascadeClassifier(path)
-    if classifier.empty():
+    classifier = cv2.CascadeClassifier()
+    try:
+        loaded = classifier.load(path)
+    except cv2.error as error:  # no XML, or another one
+        raise ValueError(f"{path} is no OpenCV cascade") from error
+    if not loaded:
         raise ValueError(f"{path} is no OpenCV cascade")
     return classifier
 

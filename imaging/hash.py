@@ -33,10 +33,12 @@ def distance_bits(threshold: int | str) -> int:
     if isinstance(threshold, str):
         if not threshold.endswith("%"):
             raise ValueError(f'{threshold!r} is no threshold: give bits (4) or a similarity ("95%")')
-        threshold = math.floor(BITS * (100 - float(threshold[:-1])) / 100 + 1e-9)
-    if not 0 <= threshold <= BITS:
-        raise ValueError(f"a distance of {threshold} bits is outside 0..{BITS}")
-    return threshold
+        bits = BITS * (100 - float(threshold[:-1])) / 100 + 1e-9
+    else:
+        bits = threshold
+    if not 0 <= bits < BITS + 1e-6:
+        raise ValueError(f"a threshold of {threshold!r} is outside 0..{BITS} bits, or 0..100 %")
+    return math.floor(bits)
 
 
 def near_pairs(hashes: Hashes, max_distance: int) -> Rows:
@@ -46,17 +48,21 @@ def near_pairs(hashes: Hashes, max_distance: int) -> Rows:
     in at most max_distance // m bits, so only rows that nearly agree in a part are compared.
     """
     hashes = np.ascontiguousarray(hashes, dtype=np.uint64)
-    found = [np.empty((0, 2), dtype=np.int64)]
-    num_parts = _num_parts(len(hashes), max_distance)
+    num_parts, found = _num_parts(len(hashes), max_distance), [np.empty(0, dtype=np.int64)]
+    radius, seen = max_distance // num_parts, list[np.uint64]()
     for low, high in itertools.pairwise(BITS * part // num_parts for part in range(num_parts + 1)):
-        keys = (hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
-        order = np.argsort(keys, kind="stable")
-        sorted_hashes = hashes[order]
-        for left, right in _candidates(keys[order], high - low, max_distance // num_parts):
-            near = np.bitwise_count(sorted_hashes[left] ^ sorted_hashes[right]) <= max_distance
-            pairs = np.stack([order[left[near]], order[right[near]]], axis=1)
-            found.append(np.sort(pairs, axis=1))
-    return np.unique(np.concatenate(found), axis=0)
+        mask = np.uint64((1 << high) - (1 << low))
+        order = np.argsort(hashes & mask, kind="stable")
+        ordered = hashes[order]
+        for left, right in _candidates((ordered & mask) >> np.uint64(low), high - low, radius):
+            difference = ordered[left] ^ ordered[right]
+            near = np.flatnonzero(np.bitwise_count(difference) <= max_distance)
+            for earlier in seen:  # where a pair was found before
+                near = near[np.bitwise_count(difference[near] & earlier) > radius]
+            i, j = order[left[near]], order[right[near]]
+            found.append(np.minimum(i, j) * len(hashes) + np.maximum(i, j))
+        seen.append(mask)
+    return np.stack(np.divmod(np.sort(np.concatenate(found)), max(1, len(hashes))), axis=1)
 
 
 def _num_parts(num_rows: int, max_distance: int) -> int:
@@ -65,7 +71,7 @@ def _num_parts(num_rows: int, max_distance: int) -> int:
     def cost(num_parts: int) -> float:
         width = BITS // num_parts
         masks = sum(math.comb(width, bits) for bits in range(max_distance // num_parts + 1))
-        return float(num_parts * masks * num_rows * (1 + num_rows / 2**width))
+        return float(num_parts * masks * (1000 + num_rows * (1 + num_rows / 2**width)))  # 1000: numpy's calls
 
     return min(range(1, min(max_distance, BITS - 1) + 2), key=cost)
 

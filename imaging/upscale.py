@@ -104,6 +104,8 @@ def _weights(path: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
         count = num_out * num_in * side * side
         if int.from_bytes(data[position : position + 4], "little") != FP16_TAG:
             raise ValueError(f"{path} is no waifu2x UpConv7 in ncnn fp16 form: no layer starts at byte {position}")
+        if position + 4 + 2 * count + 4 * num_out > len(data):
+            raise ValueError(f"{path} is cut off: {len(data)} bytes end inside the layer at byte {position}")
         kernel = np.frombuffer(data, "<f2", count, position + 4).reshape(num_out, num_in, side, side)
         position += 4 + 2 * count + (2 * count) % 4
         bias = np.frombuffer(data, "<f4", num_out, position)
