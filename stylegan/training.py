@@ -20,6 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+if __name__ == "__main__":
+    # Threads that wait for each other must sleep, not spin: where other work shares the cores, a step of two spinning
+    # threads took ten times as long. The threads' library reads this when torch loads it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
