@@ -73,21 +73,19 @@ def _num_parts(num_rows: int, max_distance: int) -> int:
         masks = sum(math.comb(width, bits) for bits in range(max_distance // num_parts + 1))
         return float(num_parts * masks * (1000 + num_rows * (1 + num_rows / 2**width)))  # 1000: numpy's calls
 
-    return min(range(1, min(max_distance, BITS - 1) + 2), key=cost)
+    return min(range(3, max(3, min(max_distance, BITS - 1) + 1) + 1), key=cost)  # 3: tables of 2**22 keys at most
 
 
 def _candidates(keys: Hashes, width: int, radius: int) -> Iterator[tuple[Rows, Rows]]:
     """Pairs of positions in sorted keys that differ in at most radius of width bits, in blocks, each pair once."""
-    positions = np.arange(len(keys))
-    ends = np.searchsorted(keys, keys, side="right")
-    yield from _ranges(positions, positions + 1, ends)
+    keys, positions = keys.astype(np.int64), np.arange(len(keys))
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=1 << width))])  # where each key begins and ends
+    yield from _ranges(positions, positions + 1, bounds[keys + 1])
     for num_bits in range(1, radius + 1):
         for bits in itertools.combinations(range(width), num_bits):
-            mask = np.uint64(sum(1 << bit for bit in bits))
-            lower = positions[keys & np.uint64(1 << bits[-1]) == 0]
-            wanted = keys[lower] ^ mask
-            starts = np.searchsorted(keys, wanted, side="left")
-            yield from _ranges(lower, starts, np.searchsorted(keys, wanted, side="right"))
+            lower = positions[keys & (1 << bits[-1]) == 0]
+            wanted = keys[lower] ^ sum(1 << bit for bit in bits)
+            yield from _ranges(lower, bounds[wanted], bounds[wanted + 1])
 
 
 def _ranges(left: Rows, starts: Rows, ends: Rows) -> Iterator[tuple[Rows, Rows]]:
