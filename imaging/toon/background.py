@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -151,19 +152,23 @@ def _stripes(canvas: Canvas, random: Random, a: Colour, b: Colour, accent: Colou
 def _spots(canvas: Canvas, random: Random, a: Colour, b: Colour, accent: Colour) -> None:
     height, width = canvas.image.shape[:2]
     _cover(canvas, a, mix(a, b, 0.5))
-    step = random.uniform(0.12, 0.18) * width
+    step = random.uniform(0.07, 0.10) * width
     for row, y in enumerate(np.arange(0, height + step, step * 0.8)):
         for x in np.arange(-step / 2 * (row % 2), width + step, step):
-            canvas.fill(ellipse(x, y, 0.2 * step, 0.2 * step), mix(a, lighter(b, 0.3), 0.4))
+            canvas.fill(ellipse(x, y, 0.18 * step, 0.18 * step), mix(a, lighter(b, 0.3), 0.4))
 
 
-def _bokeh(canvas: Canvas, random: Random, a: Colour, b: Colour, accent: Colour) -> None:
+def _petals(canvas: Canvas, random: Random, a: Colour, b: Colour, accent: Colour) -> None:
+    # Long shapes: a cascade takes round ones, however faint, for faces.
     height, width = canvas.image.shape[:2]
     _cover(canvas, b, darker(b, 0.25))
-    for _ in range(12):
-        r = random.uniform(0.03, 0.11) * width
-        spot = ellipse(random.uniform(0, width), random.uniform(0, height), r, r)
-        canvas.glaze(spot, accent if random.random() < 0.5 else lighter(a, 0.3), random.uniform(0.08, 0.2), 0.25 * r)
+    for _ in range(14):
+        size, angle = random.uniform(0.08, 0.2) * width, random.uniform(0.6, 1.1)
+        x, y = random.uniform(0, width), random.uniform(0, height)
+        along = np.array((math.cos(angle), -math.sin(angle))) * size
+        across = np.array((math.sin(angle), math.cos(angle))) * size * 0.16
+        petal = spline(np.array((along, across, -along, -across)) + np.array((x, y)))
+        canvas.glaze(petal, accent if random.random() < 0.5 else lighter(a, 0.3), random.uniform(0.08, 0.2))
 
 
 def _town(canvas: Canvas, random: Random, a: Colour, b: Colour, accent: Colour) -> None:
@@ -177,7 +182,7 @@ def _town(canvas: Canvas, random: Random, a: Colour, b: Colour, accent: Colour) 
             tone = mix(low, house, depth + random.uniform(-0.03, 0.03))
             canvas.ramp(_box(x, roof, x + w, height), tone, mix(tone, low, 0.35))
             if depth > 0.4:
-                _windows(canvas, random, x, roof, w, mix(tone, low, 0.5))
+                _windows(canvas, random, x, roof, w, mix(tone, low, 0.38))
             x += w * random.uniform(1.0, 1.15)
 
 
@@ -207,7 +212,7 @@ BACKGROUNDS: dict[str, Callable[[Canvas, Random, Colour, Colour, Colour], None]]
     "room": _room,
     "stripes": _stripes,
     "spots": _spots,
-    "bokeh": _bokeh,
+    "petals": _petals,
     "town": _town,
     "waves": _waves,
 }

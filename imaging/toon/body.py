@@ -43,7 +43,7 @@ def _draw_legs(canvas: Canvas, pose: Pose, traits: Traits) -> None:
 
 
 def _draw_body(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> None:
-    torso = pose.upright(spline(mirrored(SHOULDERS)))
+    torso = pose.upright(_widened(spline(mirrored(SHOULDERS)), traits))
     cloth = lighter(traits.cloth_accent, 0.55) if traits.outfit == "dungarees" else traits.cloth
     if traits.outfit == "hoodie":
         canvas.fill(pose.upright(ellipse(0, 1.42, 1.12, 0.46)), darker(cloth, 0.25))
@@ -52,16 +52,22 @@ def _draw_body(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> None:
     canvas.ramp(torso, *((bright, dark) if light < 0 else (dark, bright)), 25 if light < 0 else 335)
     for side in (-1, 1):
         arm = ribbon([(1.28 * side, 2.5), (1.22 * side, 3.6), (1.20 * side, 5.0)], (0.02, 0.05, 0.05))
-        canvas.fill(pose.upright(arm), darker(cloth, 0.32))
+        canvas.fill(pose.upright(_widened(arm, traits)), darker(cloth, 0.32))
     OUTFIT[traits.outfit](canvas, pose, traits, torso)
     if traits.outfit != "turtleneck":
-        canvas.fill(neck, in_shadow(traits.skin, 0.07))
-        canvas.shade(pose.flat(ellipse(0, 0.84, 0.66, 0.42)), 0.74, 0.9, 0.02 * pose.unit, neck)
+        canvas.fill(neck, in_shadow(traits.skin, 0.13))
+        canvas.shade(pose.flat(ellipse(0, 0.84, 0.66, 0.52)), 0.76, 0.9, 0.02 * pose.unit, neck)
     COLLAR.get(traits.outfit, _no_collar)(canvas, pose, traits)
 
 
+def _widened(points: Points, traits: Traits) -> Points:
+    """A body of this person's breadth: from the neck outwards it is stretched."""
+    out = np.clip((np.abs(points[:, 0]) - 0.5) / 0.6, 0, 1)
+    return points * np.stack([1 + (traits.build.shoulders - 1) * out, np.ones(len(points))], axis=1)
+
+
 def _skin_patch(canvas: Canvas, pose: Pose, traits: Traits, outline: Points, torso: Points) -> None:
-    canvas.glaze(pose.upright(outline), in_shadow(traits.skin, 0.07), clip=torso)
+    canvas.glaze(pose.upright(outline), in_shadow(traits.skin, 0.13), clip=torso)
 
 
 def _crew(canvas: Canvas, pose: Pose, traits: Traits, torso: Points) -> None:
@@ -70,9 +76,9 @@ def _crew(canvas: Canvas, pose: Pose, traits: Traits, torso: Points) -> None:
 
 
 def _vneck(canvas: Canvas, pose: Pose, traits: Traits, torso: Points) -> None:
-    edge = np.array([(-0.66, 1.2), (0.66, 1.2), (0.0, 2.15)])
+    edge = np.array([(-0.56, 1.2), (0.56, 1.2), (0.0, 1.95)])
     canvas.glaze(pose.upright(edge), darker(traits.cloth, 0.3), clip=torso)
-    _skin_patch(canvas, pose, traits, np.array([(-0.56, 1.2), (0.56, 1.2), (0.0, 2.02)]), torso)
+    _skin_patch(canvas, pose, traits, np.array([(-0.47, 1.2), (0.47, 1.2), (0.0, 1.83)]), torso)
 
 
 def _shirt(canvas: Canvas, pose: Pose, traits: Traits, torso: Points) -> None:

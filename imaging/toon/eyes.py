@@ -106,7 +106,7 @@ def draw_glasses(canvas: Canvas, pose: Pose, traits: Traits) -> None:
         canvas.glaze(pose.wrap(lens), (226, 240, 255), 0.10)
         canvas.stroke(pose.wrap(lens), width, frame, closed=True)
         hinge = pose.wrap(np.array([(0.67 * side, EYE_Y - 0.08)]))
-        ear = pose.flat(np.array([(0.90 * side * traits.width, EYE_Y - 0.10)]))
+        ear = pose.flat(np.array([(0.90 * side * traits.build.width, EYE_Y - 0.10)]))
         canvas.stroke(np.concatenate([hinge, ear]), width, frame)
     bridge = spline([(-0.13, EYE_Y - 0.03), (0, EYE_Y - 0.08), (0.13, EYE_Y - 0.03)], closed=False)
     canvas.stroke(pose.wrap(bridge), width, frame)

@@ -5,8 +5,6 @@ Head units: (0, 0) is the middle of the face, the chin lies at y = 1, the ears a
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
 from imaging.toon.canvas import (
@@ -43,7 +41,6 @@ HEAD = (
 )  # fmt: skip
 
 
-@lru_cache(maxsize=64)
 def head_outline(width: float, jaw: float) -> Points:
     """Outline of the bare head in head units."""
     return spline(mirrored([(x * (jaw if y > 0.3 else 1.0), y) for x, y in HEAD])) * (width, 1.0)
@@ -57,7 +54,7 @@ def glow(skin: Colour) -> Colour:
 def draw_ears(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> None:
     """Both ears, behind the head; the far one hides when the head turns."""
     for side in (-1, 1):
-        x = side * (0.90 * traits.width - 0.10 * side * np.sin(np.radians(pose.yaw)))
+        x = side * (0.90 * traits.build.width - 0.10 * side * np.sin(np.radians(pose.yaw)))
         canvas.fill(pose.flat(ellipse(x, -0.02, 0.15, 0.25)), in_shadow(traits.skin, 0.05 if side == light else 0.16))
         canvas.fill(pose.flat(ellipse(x + 0.02 * side, -0.01, 0.075, 0.14)), in_shadow(traits.skin, 0.26))
         if traits.earrings:
@@ -66,7 +63,7 @@ def draw_ears(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> None:
 
 def draw_skin(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> Points:
     """The face itself with its light side, shadow side and cheeks; returns its outline in px."""
-    outline = pose.flat(head_outline(traits.width, traits.jaw))
+    outline = pose.flat(head_outline(traits.build.width, traits.build.jaw))
     bright, dark = lighter(traits.skin, 0.10), in_shadow(traits.skin, 0.09)
     canvas.ramp(outline, *((bright, dark) if light < 0 else (dark, bright)), 25 if light < 0 else 335)
     canvas.shade(pose.flat(spline(SIDE_SHADOW) * (-light, 1)), 0.87, 0.8, 0.02 * pose.unit, outline)
@@ -169,7 +166,7 @@ def draw_beard(canvas: Canvas, pose: Pose, traits: Traits, face: Points) -> None
         return
     hair = mix(traits.hair, traits.brow, 0.4)
     if traits.beard == "beard":
-        chin = pose.flat((head_outline(traits.width, traits.jaw) - (0, 0.2)) * (1.03, 1.12) + (0, 0.2))
+        chin = pose.flat((head_outline(traits.build.width, traits.build.jaw) - (0, 0.2)) * (1.03, 1.12) + (0, 0.2))
         canvas.glaze(cover, hair, 0.92, 0.012 * pose.unit, chin)
         canvas.glaze(pose.wrap(ellipse(0, MOUTH_Y + 0.04, 0.36, 0.16)), glow(traits.skin), 0.9, 0.012 * pose.unit, face)
     elif traits.beard == "goatee":

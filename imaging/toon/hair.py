@@ -27,7 +27,8 @@ def draw_back_hair(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> No
     style = traits.hair_style
     if style in BACKS:
         half = np.array(BACKS[style])
-        outline = spline(np.concatenate([half, half[-2:0:-1] * (-1, 1)])) * (traits.width, 1)
+        outline = _grown(spline(np.concatenate([half, half[-2:0:-1] * (-1, 1)])), traits)
+        outline = outline * (traits.build.width * traits.build.hair_bulk, 1)
         canvas.ramp(pose.flat(outline), darker(traits.hair, 0.12), darker(traits.hair, 0.42))
     elif style == "afro":
         for x, y, r in ((0, -0.75, 1.12), (-0.75, -0.45, 0.68), (0.75, -0.45, 0.68), (-0.8, 0.0, 0.5), (0.8, 0.0, 0.5)):
@@ -36,7 +37,7 @@ def draw_back_hair(canvas: Canvas, pose: Pose, traits: Traits, light: int) -> No
         tail = spline(TAIL)
         canvas.ramp(pose.flat(tail * (flip, 1)), darker(traits.hair, 0.06), darker(traits.hair, 0.4))
     elif style == "bun":
-        for x in (0.0,) if traits.variant < 3 else (-0.72, 0.72):
+        for x in (0.0,) if traits.build.variant < 3 else (-0.72, 0.72):
             knot = pose.flat(ellipse(x, -1.58 if x == 0 else -1.36, 0.44, 0.36))
             canvas.fill(knot, darker(traits.hair, 0.12))
             canvas.glaze(
@@ -60,20 +61,32 @@ def draw_front_hair(canvas: Canvas, pose: Pose, traits: Traits, light: int, face
         _draw_scarf(canvas, pose, traits, light, face)
         return
     flip = np.array((-1 if traits.mirrored else 1, 1))
-    line = np.array(HAIRLINES[style]) * flip
+    line = _parted(np.array(HAIRLINES[style]), traits) * flip
     line = line if flip[0] > 0 else line[::-1]
-    hairline = spline(line * (traits.width, 1), closed=False)
-    crown = ellipse(0, -0.40, 0.99 * traits.width, 0.97 + VOLUME.get(style, 0.04), 180, 360)
-    crown = np.concatenate([crown, [(0.99 * traits.width, -0.40)]])
+    hairline = spline(_grown(line, traits) * (traits.build.width, 1), closed=False)
+    height = 0.97 + VOLUME.get(style, 0.04) + 0.8 * (traits.build.hair_bulk - 1)
+    crown = ellipse(0, -0.40, 0.99 * traits.build.width, height, 180, 360)
+    crown = np.concatenate([crown, [(0.99 * traits.build.width, -0.40)]])
     low = float(hairline[0, 1])
     sides = [(1.06, 0.3 * low - 0.2), (1.05, 0.75 * low), (1.0, low)] if style in FALLING else [(0.92, -0.2)]
-    right = np.array(sides) * (traits.width, 1)
+    right = np.array(sides) * (traits.build.width, 1)
     left = right[::-1] * (-1, 1)
     cast = np.concatenate([hairline + np.array((0, 0.08)), [(-0.9, -1.3), (0.9, -1.3)]])
     canvas.shade(pose.wrap(cast), 0.72, 0.7, 0.03 * pose.unit, face)
     outline = np.concatenate([pose.flat(left), pose.flat(crown), pose.flat(right), pose.wrap(hairline)])
     _draw_mass(canvas, pose, traits.hair, outline, light)
     TOPS.get(style, _no_top)(canvas, pose, traits, light, outline)
+
+
+def _grown(points: Points, traits: Traits) -> Points:
+    """Hair of this person's length: what falls below the eyes is stretched."""
+    return np.where(points > 0, points * (1, traits.build.hair_length), points)
+
+
+def _parted(line: Points, traits: Traits) -> Points:
+    """A hairline with this person's parting and height of forehead; the temples stay."""
+    middle = np.clip(1 - np.abs(line[:, 0]) / 0.65, 0, 1) * (line[:, 1] < -0.5)
+    return line + np.stack([traits.build.parting * middle, -traits.build.hairline_rise * np.sqrt(middle)], axis=1)
 
 
 def _draw_mass(canvas: Canvas, pose: Pose, colour: Colour, outline: Points, light: int) -> None:
@@ -140,7 +153,7 @@ def _draw_braids(canvas: Canvas, pose: Pose, traits: Traits, light: int, outline
 def _draw_scarf(canvas: Canvas, pose: Pose, traits: Traits, light: int, face: Points) -> None:
     cloth = traits.cloth_accent
     ring = [(0.0, -0.86), (0.46, -0.80), (0.74, -0.50), (0.82, 0.0), (0.74, 0.50), (0.46, 0.88), (0.0, 1.0)]
-    inner = spline(np.array(ring + [(-x, y) for x, y in ring[-2:0:-1]]) * (traits.width, 1))
+    inner = spline(np.array(ring + [(-x, y) for x, y in ring[-2:0:-1]]) * (traits.build.width, 1))
     outer = [(0.0, -1.52), (0.62, -1.38), (1.02, -0.85), (1.12, -0.1), (1.02, 0.62), (0.72, 1.14), (0.0, 1.34)]
     hood = spline(np.array(outer + [(-x, y) for x, y in outer[-2:0:-1]]))
     start, end = pose.flat(hood), pose.wrap(inner)

@@ -50,6 +50,8 @@ OUTFITS = ("crew", "vneck", "shirt", "hoodie", "turtleneck", "stripes", "suit", 
 MOUTHS = ("smile", "grin", "teeth", "smirk", "calm", "lips", "surprise")
 MOUTH_WEIGHTS = (4, 2.5, 3, 1.5, 2, 3, 0.8)
 BEARDS = ("none", "stubble", "moustache", "goatee", "beard")
+BEARD_WEIGHTS = (0.52, 0.14, 0.11, 0.09, 0.14)
+BEARDABLE = ("crop", "quiff", "curls", "afro", "bald", "beanie", "spikes")
 
 
 class Pose(NamedTuple):
@@ -83,9 +85,23 @@ PIVOT = (0.0, 0.85)
 HEAD_DEPTH = 1.2
 
 
+class Build(NamedTuple):
+    """The shape of one person: factors around 1, shifts in head units; `variant` is 1, 2 or 3."""
+
+    width: float
+    jaw: float
+    variant: int
+    hair_length: float
+    hair_bulk: float
+    parting: float
+    hairline_rise: float
+    shoulders: float
+
+
 class Traits(NamedTuple):
     """One person; sizes are factors around 1."""
 
+    build: Build
     skin_name: str
     skin: Colour
     hair_style: str
@@ -106,8 +122,6 @@ class Traits(NamedTuple):
     mouth_width: float
     lips: Colour
     beard: str
-    width: float
-    jaw: float
     blush: float
     freckles: bool
     glasses: str
@@ -115,9 +129,8 @@ class Traits(NamedTuple):
     outfit: str
     cloth: Colour
     cloth_accent: Colour
-    variant: int
     mirrored: bool
-    blink: bool
+    blink: bool = False
 
 
 def in_shadow(skin: Colour, amount: float) -> Colour:
@@ -129,14 +142,13 @@ def draw_traits(random: np.random.Generator) -> Traits:
     """One random person."""
     skin_name = str(random.choice(list(SKINS)))
     hair_style = str(_pick(random, HAIR_STYLES, HAIR_STYLE_WEIGHTS))
-    skin_is_dark = skin_name in ("caramel", "brown", "deep")
-    hair_name = str(_pick(random, tuple(HAIR_COLOURS), DARK_SKIN_HAIR_WEIGHTS if skin_is_dark else HAIR_WEIGHTS))
+    hair_name = str(_pick(random, tuple(HAIR_COLOURS), _hair_weights(skin_name)))
     skin, hair = SKINS[skin_name], HAIR_COLOURS[hair_name]
-    beardable = hair_style in ("crop", "quiff", "curls", "afro", "bald", "beanie", "spikes")
-    lashes = bool(random.random() < (0.12 if beardable else 0.75))
-    beard = str(random.choice(BEARDS, p=(0.52, 0.14, 0.11, 0.09, 0.14))) if beardable and not lashes else "none"
+    lashes = bool(random.random() < (0.12 if hair_style in BEARDABLE else 0.75))
+    beard = str(_pick(random, BEARDS, BEARD_WEIGHTS)) if hair_style in BEARDABLE and not lashes else "none"
     cloth, accent = random.choice(len(CLOTHES), 2, replace=False)
     return Traits(
+        build=_draw_build(random, lashes),
         skin_name=skin_name,
         skin=skin,
         hair_style=hair_style,
@@ -157,8 +169,6 @@ def draw_traits(random: np.random.Generator) -> Traits:
         mouth_width=float(random.uniform(0.88, 1.15)),
         lips=_lip_colour(skin, float(random.uniform(0.3, 0.9)) if lashes else 0.15),
         beard=beard,
-        width=float(random.uniform(0.95, 1.05)),
-        jaw=float(random.uniform(0.9, 1.0) if lashes else random.uniform(0.96, 1.1)),
         blush=float(random.uniform(0.15, 0.5)),
         freckles=bool(random.random() < 0.12),
         glasses=str(random.choice(("none", "round", "square"), p=(0.77, 0.13, 0.10))),
@@ -166,9 +176,24 @@ def draw_traits(random: np.random.Generator) -> Traits:
         outfit=str(random.choice(OUTFITS)),
         cloth=CLOTHES[int(cloth)],
         cloth_accent=CLOTHES[int(accent)],
-        variant=int(random.integers(1, 4)),
         mirrored=bool(random.random() < 0.5),
-        blink=False,
+    )
+
+
+def _hair_weights(skin_name: str) -> tuple[float, ...]:
+    return DARK_SKIN_HAIR_WEIGHTS if skin_name in ("caramel", "brown", "deep") else HAIR_WEIGHTS
+
+
+def _draw_build(random: np.random.Generator, lashes: bool) -> Build:
+    return Build(
+        width=float(random.uniform(0.93, 1.06)),
+        jaw=float(random.uniform(0.9, 1.0) if lashes else random.uniform(0.96, 1.1)),
+        variant=int(random.integers(1, 4)),
+        hair_length=float(random.uniform(0.72, 1.25)),
+        hair_bulk=float(random.uniform(0.93, 1.10)),
+        parting=float(random.uniform(-0.22, 0.22)),
+        hairline_rise=float(random.uniform(-0.03, 0.08)),
+        shoulders=float(random.uniform(0.86, 1.10)),
     )
 
 
@@ -178,7 +203,6 @@ def _pick(random: np.random.Generator, names: tuple[str, ...], weights: tuple[fl
 
 
 def _brow_colour(hair: Colour, skin: Colour) -> Colour:
-
     # Light hair gets darker brows, as on most heads; and brows must stand out from a dark skin.
     limit = 0.62 * luminance(skin)
     share = min(1.0, max(0.25, 1 - limit / max(0.05, luminance(hair))))
@@ -186,5 +210,4 @@ def _brow_colour(hair: Colour, skin: Colour) -> Colour:
 
 
 def _lip_colour(skin: Colour, redness: float) -> Colour:
-
     return mix(in_shadow(skin, 0.22), (196, 58, 70), 0.35 + 0.55 * redness)

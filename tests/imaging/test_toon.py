@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from imaging.toon import ToonConfig, ToonFace, ToonPicture, draw_picture
-from imaging.toon.traits import HAIR_STYLES, SKINS
+from imaging.toon.traits import BEARDS, HAIR_COLOURS, HAIR_STYLES, MOUTHS, SKINS, draw_traits
 
 SEED = 20
 WHOLE = ToonConfig(pictures=70, fault_rate=0)
@@ -100,11 +100,18 @@ def test_faces_have_the_asked_size_and_room_for_a_crop(survey: Survey) -> None:
         assert WHOLE.min_side <= min(width, height) <= max(width, height) <= WHOLE.max_side
 
 
-def test_people_are_varied(survey: Survey) -> None:
+def test_people_are_varied() -> None:
+    people = [draw_traits(np.random.default_rng([SEED, i])) for i in range(300)]
+    assert {person.skin_name for person in people} == set(SKINS)
+    assert {person.hair_style for person in people} == set(HAIR_STYLES)
+    assert {person.hair_name for person in people} == set(HAIR_COLOURS)
+    assert {person.mouth for person in people} == set(MOUTHS)
+    assert {person.beard for person in people} == set(BEARDS)
+    assert {person.glasses for person in people} == {"none", "round", "square"}
+
+
+def test_heads_are_turned(survey: Survey) -> None:
     truths = [face.truth for face in survey.faces]
-    assert {face.skin for face in truths} == set(SKINS)
-    assert {face.hair_style for face in truths} == set(HAIR_STYLES)
-    assert {"none", "round", "square"} == {face.glasses for face in truths}
     assert np.ptp([face.yaw for face in truths]) > 15
     assert np.ptp([face.roll for face in truths]) > 10
 
