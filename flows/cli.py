@@ -117,18 +117,20 @@ def verify(
     deep: Annotated[bool, typer.Option("--deep", help="compare digests, not sizes only")] = False,
     settings: SetOption = [],  # noqa: B006
 ) -> None:
-    """Compare what is on disk with the records; exits 6 and names every file that differs."""
-    from tasks.lock import differences
+    """Compare what is on disk with the manifest's lock; exits 6 and names every file that differs."""
+    from flows.carry_out import open_job
+    from tasks.lock import Difference, differences, locked_records
 
-    job = _dry(_manifest(manifest), settings)
-    records = [record for record in job.steps if not record.pending]
-    found = list(differences(job.root, records, deep))
+    job = open_job(manifest, settings)
+    looked = list(locked_records(job))
+    found = [one for one in looked if isinstance(one, Difference)]
+    found += differences(job.root, [one for one in looked if not isinstance(one, Difference)], deep)
     for difference in found:
         bucket = f" bucket {difference.bucket}" if difference.bucket else ""
         out.print(f"{difference.stage}{bucket}: {difference.file}: {difference.found}, recorded {difference.expected}")
     if found:
         raise typer.Exit(6)
-    out.print(f"{len(records)} stages are as recorded" + ("" if deep else " (sizes; --deep compares digests)"))
+    out.print(f"{len(looked)} stages are as the lock says" + ("" if deep else " (sizes; --deep compares digests)"))
 
 
 @app.command(

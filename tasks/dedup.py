@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from imaging.dedup import DedupConfig, group_duplicates, keepers
+from imaging.dedup import SIDE, DedupConfig, group_duplicates, keepers
 from manifests.ledger import count_reasons
 from tasks.buckets import write_buckets
 from tasks.stage import Outcome, Place, stage
@@ -32,8 +33,8 @@ def drop_pictures(ledger: pd.DataFrame, config: DedupConfig) -> None:
     rows = ledger.index[(ledger["kind"] == "picture") & (ledger["reason"] == "")]
     num_faces = ledger[(ledger["kind"] == "face") & (ledger["reason"] == "")].groupby("picture").size()
     pictures = ledger.loc[rows]
-    areas = (pictures["width"] * pictures["height"]).astype(float)
-    _mark(ledger, rows, config, areas + 1e12 * pictures["id"].map(num_faces).fillna(0))
+    areas = (pictures["width"] * pictures["height"]).to_numpy(float)
+    _mark(ledger, rows, config, areas + 1e12 * num_faces.reindex(pictures["id"]).fillna(0).to_numpy(float))
     keeper_of = ledger.loc[rows].set_index("id")["keeper"]
     left = ledger.loc[rows, "id"][ledger.loc[rows, "reason"] != ""]
     faces = (ledger["kind"] == "face") & (ledger["reason"] == "") & ledger["picture"].isin(left)
@@ -44,19 +45,14 @@ def drop_faces(ledger: pd.DataFrame, config: DedupConfig) -> None:
     """Among near-duplicate faces the one cut from most pixels stays, then the sharpest, then the smallest id."""
     rows = ledger.index[(ledger["kind"] == "face") & (ledger["reason"] == "")]
     faces = ledger.loc[rows]
-    _mark(
-        ledger, rows, config, ((faces["cut_x1"] - faces["cut_x0"]) * (faces["cut_y1"] - faces["cut_y0"])).astype(float)
-    )
+    areas = (faces["cut_x1"] - faces["cut_x0"]) * (faces["cut_y1"] - faces["cut_y0"])
+    _mark(ledger, rows, config, areas.to_numpy(float))
 
 
-def _mark(ledger: pd.DataFrame, rows: pd.Index[Any], config: DedupConfig, areas: pd.Series[float]) -> None:
+def _mark(ledger: pd.DataFrame, rows: pd.Index[Any], config: DedupConfig, areas: NDArray[np.float64]) -> None:
     chosen = ledger.loc[rows]
     hashes = np.array([int(text, 16) for text in chosen["hash"]], dtype=np.uint64)
-    thumbs = (
-        np.stack([np.frombuffer(thumb, np.uint8).reshape(32, 32) for thumb in chosen["thumb"]])
-        if len(rows)
-        else (np.empty((0, 32, 32), np.uint8))
-    )
+    thumbs = np.frombuffer(b"".join(chosen["thumb"]), np.uint8).reshape(-1, SIDE, SIDE)
     ids = chosen["id"].to_numpy()
     groups = group_duplicates(hashes, thumbs, config)
     best = keepers(groups, areas.tolist(), chosen["sharpness"].tolist(), ids.tolist())

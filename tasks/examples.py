@@ -44,7 +44,9 @@ def reason_sheets(
         # Spread over the ledger: neighbours in it are neighbours in nothing else.
         chosen = rows.iloc[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
         images = [_thumb(row, paths) for row in rows_of(chosen)]
-        sheets[str(kind), str(reason)] = sheet(images, min(COLUMNS, len(images)), [Path(o).name for o in chosen["origin"]])
+        sheets[str(kind), str(reason)] = sheet(
+            images, min(COLUMNS, len(images)), [Path(o).name for o in chosen["origin"]]
+        )
     return sheets
 
 

@@ -8,11 +8,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from manifests.lock import Lock, LockedStage, dump_lock, lock_path
+from manifests.load import ManifestError
+from manifests.lock import Lock, LockedStage, dump_lock, lock_path, read_lock
 from tasks.assets import read_assets
 from tasks.job import Job
 from tasks.preflight import needed_assets
-from tasks.store import File, Record, digest_of, file_of, write_atomically
+from tasks.store import File, Record, digest_of, file_of, read_record, write_atomically
 
 # Libraries whose version can change a byte of what comes out.
 LIBRARIES = ("torch", "numpy", "pandas", "pyarrow", "pillow", "opencv-python-headless", "imagehash", "safetensors")
@@ -50,6 +51,22 @@ def _locked(record: Record) -> LockedStage:
         counts=record.counts,
         facts={name: value for name, value in record.facts.items() if name not in _OF_THE_DAY},
     )
+
+
+def locked_records(job: Job) -> Iterator[Record | Difference]:
+    """The records that the manifest's lock names; a Difference for one that is gone or came out otherwise."""
+    path = lock_path(job.path)
+    if not path.is_file():
+        raise ManifestError(f"{path} is not there: `stylegan run {job.path}` writes it at its end")
+    for locked in read_lock(path).stages:
+        record = read_record(job.root, locked.stage, locked.key)
+        seal = job.root / locked.stage / locked.key / "record.json"
+        if record is None:
+            yield Difference(locked.stage, "", seal, "missing", "a record")
+        elif record.output != locked.output:
+            yield Difference(locked.stage, "", seal, f"output {record.output}", f"output {locked.output}")
+        else:
+            yield record
 
 
 class Difference(NamedTuple):

@@ -31,7 +31,22 @@ def _done(small: Small, *settings: str) -> Job:
 def test_a_run_goes_from_pictures_to_films(small: Small) -> None:
     stages = [record.stage for record in _done(small).steps]
     assert stages == (
-        ["download", "crop", "dedup", "upscale", "shard", "train", "evaluate", "rank", "clean", "shard", "retrain", "evaluate", "choose", "export"]
+        [
+            "download",
+            "crop",
+            "dedup",
+            "upscale",
+            "shard",
+            "train",
+            "evaluate",
+            "rank",
+            "clean",
+            "shard",
+            "retrain",
+            "evaluate",
+            "choose",
+            "export",
+        ]
     )
     assert small.report.read_text(encoding="utf-8").startswith("<!doctype html>")
 
