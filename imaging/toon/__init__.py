@@ -3,4 +3,7 @@
 from imaging.toon.faults import FAULTS, ToonPicture, ToonTruth, draw_picture
 from imaging.toon.scene import ToonConfig, ToonFace
 
-__all__ = ["FAULTS", "ToonConfig", "ToonFace", "ToonPicture", "ToonTruth", "draw_picture"]
+__all__ = ["DRAWING", "FAULTS", "ToonConfig", "ToonFace", "ToonPicture", "ToonTruth", "draw_picture"]
+
+# Raised when the same seed draws another picture than before, so that pictures drawn earlier are not taken for it.
+DRAWING = 1

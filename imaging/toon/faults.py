@@ -212,7 +212,7 @@ def _too_small(draw: _Draw) -> ToonPicture:
 
 
 def _no_face(draw: _Draw) -> ToonPicture:
-    return _picture(draw, "no_face", "jpg", encode_jpeg(_scene(draw, cast="nobody").image, 92), (), "no_face")
+    return _picture(draw, "no_face", "jpg", encode_jpeg(_scene(draw, cast="nobody").image, 92), (), "no_face", "grey")
 
 
 def _truncated(draw: _Draw) -> ToonPicture:

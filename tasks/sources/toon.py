@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from imaging.toon import ToonConfig, draw_picture
+from imaging.toon import DRAWING, ToonConfig, draw_picture
 from manifests.sources import ToonSource
 from tasks.pool import worker_pool
 from tasks.sources.found import (
@@ -37,8 +37,9 @@ class Drawn(NamedTuple):
 
 
 def toon_fingerprint(config: ToonSource) -> object:
-    """Everything that the pictures depend on."""
-    return config.model_dump(mode="json", exclude={"name", "workers", "licence", "attribution"})
+    """Everything that the pictures depend on, the way of drawing them included."""
+    asked = config.model_dump(mode="json", exclude={"name", "workers", "licence", "attribution"})
+    return {**asked, "drawing": DRAWING}
 
 
 def draw_toon(config: ToonSource, work: Path, progress: Progress) -> Iterator[Found]:
