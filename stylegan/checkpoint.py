@@ -172,7 +172,9 @@ def newest_valid(folder: Path) -> Path | None:
 
 
 def delete_old(folder: Path, keep: int) -> None:
-    """Delete all but the newest checkpoints."""
+    """Delete all but the newest checkpoints, and what a killed training left half-written."""
+    for path in folder.glob(".*.part"):
+        shutil.rmtree(path)
     for path in sorted(folder.glob("[0-9]*.[0-9][0-9][0-9]"))[:-keep]:
         shutil.rmtree(path)
 

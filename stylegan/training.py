@@ -292,8 +292,8 @@ def run_job(run: Path, stop: Stop) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    except OSError as error:
-        print(error, file=sys.stderr)
+    except OSError as error:  # a full disk, a missing permission, a folder in use
+        print(f"{run}: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -164,3 +164,22 @@ def test_a_gradient_that_is_no_number_stops_before_it_harms_and_is_named() -> No
     with pytest.raises(Diverged, match=r"gradient of D\.b16\.fromrgb\.weight"):
         train_step(state, config, draw_step(config, G, 0, torch.device("cpu")), reals)
     assert all(torch.equal(v, before[k]) for k, v in D.state_dict().items())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_step_on_cuda_equals_the_cpus() -> None:
+    """The weights after one step without noise maps, which are drawn on the device, in full float32."""
+    config = TrainConfig(resolution=16, batch=8, network=SMALL.model_copy(update={"noise": False}), path_interval=0)
+    reals = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(9)).tanh()
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    found = []
+    for device in (torch.device("cpu"), torch.device("cuda")):
+        G, D = build_networks(config.network, 16)
+        state = new_state(G.to(device), D.to(device), config)
+        train_step(state, config, draw_step(config, state.G, 0, device), reals.to(device))
+        found.append({k: v.cpu() for m in (state.G, state.D) for k, v in m.state_dict().items()})
+    torch.set_float32_matmul_precision(precision)
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=1e-3, atol=1e-4, msg=name)
