@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
@@ -15,6 +16,9 @@ from manifests.ledger import read_ledger
 from manifests.schema import Manifest
 from tasks.errors import Refused
 from tasks.store import Bucket, Record
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -84,8 +88,9 @@ class Progress:
         self._write(self._line(done, total, unit, now - self.began), end="\r" if self.moving else "\n")
 
     def say(self, line: str) -> None:
-        """A line of the stage's own."""
+        """A line of the stage's own; a flow run finds it in its log, too."""
         self._write(line, end="\n")
+        logger.info("%s: %s", self.name, line)
 
     def _line(self, done: int, total: int | None, unit: str, seconds: float) -> str:
         if not total or not done:
