@@ -6,6 +6,9 @@ import json
 import re
 from pathlib import Path
 
+from manifests.load import load_manifest
+from manifests.sources import FolderSource
+
 TEMPLATE = """\
 # yaml-language-server: $schema=manifest.schema.json
 name: {name}
@@ -33,12 +36,16 @@ retrain:
 
 
 def write_manifest(folder: Path, detector: str = "haar", resolution: int = 64, where: Path = Path("manifests")) -> Path:
-    """Write manifests/NAME.yaml for the folder and return its path; one that is there already is left as it is."""
+    """Write manifests/NAME.yaml for the folder and return its path.
+
+    One that is there already for this folder is left as it is; one for another folder is a ValueError.
+    """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder: give one with pictures, or a manifest (a .yaml file)")
     name = re.sub(r"[^a-z0-9_-]+", "-", folder.resolve().name.lower()).strip("-_") or "pictures"
     path = where / f"{name}.yaml"
     if path.exists():
+        _check_same_folder(path, folder)
         return path
     where.mkdir(parents=True, exist_ok=True)
     path.write_text(
@@ -53,3 +60,12 @@ def write_manifest(folder: Path, detector: str = "haar", resolution: int = 64, w
         encoding="utf-8",
     )
     return path
+
+
+def _check_same_folder(path: Path, folder: Path) -> None:
+    sources = load_manifest(path).sources
+    folders = [Path(source.path).expanduser().resolve() for source in sources if isinstance(source, FolderSource)]
+    if folder.resolve() not in folders:
+        raise ValueError(
+            f"{path} is there already and does not read {folder}: run it by its own name, or rename one of the two"
+        )

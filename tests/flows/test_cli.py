@@ -147,6 +147,16 @@ def test_init_writes_a_manifest_that_plans(tmp_path: Path) -> None:
     assert "never run" in done.stdout
 
 
+def test_init_does_not_take_another_folders_manifest(tmp_path: Path) -> None:
+    for parent in ("one", "two"):
+        (tmp_path / parent / "pics").mkdir(parents=True)
+    assert _run("init", "one/pics", cwd=tmp_path).returncode == 0
+    assert _run("init", "one/pics", cwd=tmp_path).returncode == 0
+    done = _run("init", "two/pics", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "does not read two/pics" in done.stderr
+
+
 def test_an_unknown_stage_is_refused_with_the_known_ones(small: Small, tmp_path: Path) -> None:
     done = _run("run", small.manifest, "--until", "trian", cwd=tmp_path, root=small.root)
     assert done.returncode == 2
