@@ -129,6 +129,7 @@ SMALL: dict[str, Any] = {
     "lr_D": 0.004,
     "gamma": 2.0,
     "path_interval": 0,
+    "threads": 1,  # two threads gain a third when alone on the cores, and lose all when not
     "ema_kimg": 0.5,
     "tick_kimg": 0.5,
     "sample_kimg": 1.0,
@@ -173,7 +174,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # drawing has none of and which showed as speckle. Tried beside it: docs/decisions.md.
     "toon": {
         **SMALL,
-        "kimg": 28.0,
+        "kimg": 24.0,
         "style_mixing": 0.5,
         "network": {**SMALL["network"], "noise": False},
     },
