@@ -17,7 +17,6 @@ from manifests.schema import Manifest
 from tasks.errors import Refused
 from tasks.store import Bucket, Record
 
-
 logger = logging.getLogger(__name__)
 
 
