@@ -108,14 +108,14 @@ def main() -> None:
     """Print one line a preset."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--presets", default="toon", help="names in stylegan.config.PRESETS, with commas between")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = torch's own choice")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = what the preset says")
     parser.add_argument("--steps", type=int, default=16, help="steps a turn; 16 are one cycle of lazy R1")
     parser.add_argument("--turns", type=int, default=3, help="turns of each formulation; the best one counts")
     given = parser.parse_args()
     print(f"torch {torch.__version__}, {platform.processor() or platform.machine()}, {platform.system()}")
     print(f"{'preset':14} {'px':>4} {'batch':>5}  {'s/kimg':>8}  {'plain s/kimg':>12}  ratio")
     for preset in given.presets.split(","):
-        config = resolve(preset, {"threads": given.threads})
+        config = resolve(preset, {"threads": given.threads} if given.threads else {})
         own, plain = measure(config, given.steps, given.turns)
         print(f"{preset:14} {config.resolution:4} {config.batch:5}  {own:8.2f}  {plain:12.2f}  {plain / own:5.2f}")
 
