@@ -29,7 +29,7 @@ def _asked(job: Job) -> Any:
     return {"crop": manifest.crop, "hash": manifest.dedup.hash, "cascade": cascade}
 
 
-@stage("crop", version=1, config=_asked)
+@stage("crop", version=2, config=_asked)
 def crop_faces(at: Place, pictures: Record) -> Outcome:
     """Find, measure and hash the faces of every picture that has no reason yet."""
     config = at.job.manifest.crop

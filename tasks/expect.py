@@ -10,7 +10,7 @@ from tasks.job import Job, Planned
 from tasks.preflight import expected_rows, source_bytes
 from tasks.store import Record
 
-ROW_BYTES = 900  # of a ledger on disk, most of it the thumbnail; toon and photographs, 2026-11-20
+ROW_BYTES = 2400  # of a ledger on disk, most of it the thumbnail; toon and photographs, 2026-11-20
 FACE_BYTES_PER_PX = {"png": 1.9, "webp": 1.4, "jpg": 0.7}  # the same pictures at 64 px
 FACES_A_PICTURE = 1.0  # of sources never seen before
 EXPORT_BYTES = 6_000_000  # figures and films of the default export

@@ -11,9 +11,24 @@ import pytest
 
 from imaging.cut import cut, face_square
 from imaging.decode import Codec, decode, encode
-from imaging.dedup import DedupConfig, choose_keeper, group_duplicates, keepers, likeness, same_picture, thumbnail
+from imaging.dedup import (
+    SIDE,
+    DedupConfig,
+    choose_keeper,
+    difference,
+    group_duplicates,
+    keepers,
+    same_picture,
+    thumbnail,
+)
 from imaging.detect import Box, DetectConfig, detect_faces
 from imaging.hash import perceptual_hash
+
+SAME_PHOTOGRAPHS = [  # by eye: the same picture at another size or with other edges
+    ("scene_maksssksksss146", "scene_maksssksksss219"),
+    ("scene_maksssksksss293", "scene_maksssksksss466"),
+    ("scene_maksssksksss623", "scene_maksssksksss795"),
+]
 
 
 def fingerprint(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -35,8 +50,39 @@ def test_labelled_pairs_duplicates_stay_together_and_others_apart(realdata: Path
         label: [group[r["a"]] == group[r["b"]] for r in rows if r["label"] == label] for label in ("dup", "not_dup")
     }
     assert (len(merged["dup"]), len(merged["not_dup"])) == (328, 122)
-    assert sum(merged["dup"]) == 328  # pHash at 8 bits alone: 328
+    assert sum(merged["dup"]) == 321  # pHash at 8 bits alone: 328; lost are strong tone edits and text laid over
     assert sum(merged["not_dup"]) == 0  # pHash at 8 bits alone: 47
+
+
+def london(realdata: Path) -> list[np.ndarray]:
+    """Twelve people, neutral and smiling in turn: one sitting each, but never the same photograph."""
+    paths = sorted((realdata / "real_photos").glob("london_*"))
+    assert [path.stem.split("_")[2] for path in paths] == ["neutral", "smiling"] * 12
+    return [decode(path.read_bytes()).image for path in paths]
+
+
+def test_a_smile_makes_another_picture(realdata: Path) -> None:
+    hashes, thumbs = fingerprint(london(realdata))
+    np.testing.assert_array_equal(group_duplicates(hashes, thumbs), np.arange(24))
+    assert difference(thumbs[::2], thumbs[1::2]).min() > 0.23  # even where the hashes are too far apart to be looked at
+
+
+def test_a_smile_makes_another_face(realdata: Path) -> None:
+    faces = []
+    for image in london(realdata):
+        for box, _ in detect_faces(image, DetectConfig(max_side=640, min_size=30)):
+            square = face_square(box, image.shape[:2])
+            assert square is not None
+            faces.append(cut(image, square))
+    assert len(faces) >= 24
+    np.testing.assert_array_equal(group_duplicates(*fingerprint(faces)), np.arange(len(faces)))
+
+
+def test_among_real_photographs_only_the_same_photograph_is_merged(realdata: Path) -> None:
+    paths = sorted((realdata / "real_photos").glob("*.jpg"))
+    groups = group_duplicates(*fingerprint([decode(path.read_bytes()).image for path in paths]))
+    merged = [(paths[group].stem, paths[row].stem) for row, group in enumerate(groups.tolist()) if group != row]
+    assert merged == SAME_PHOTOGRAPHS
 
 
 def changed(image: np.ndarray, change: str) -> np.ndarray:
@@ -57,7 +103,7 @@ def changed(image: np.ndarray, change: str) -> np.ndarray:
         ("re-encoded", 1),
         ("half the size", 1),
         ("darker", 1),
-        ("brighter", 1),
+        ("brighter", 0.97),  # where highlights are cut off, a few differ
         ("cropped 2 %", 1),
         ("cropped 3 %", 0.97),
         ("cropped 4 %", 0.8),
@@ -89,20 +135,25 @@ def test_a_face_box_that_jitters_between_copies_is_found(realdata: Path, jitter:
     assert (groups[len(faces) :] == np.arange(len(faces))).mean() >= least
 
 
-def test_likeness_is_symmetric_and_flat_thumbnails_are_like_their_equals_only() -> None:
+def test_difference_is_symmetric_and_flat_thumbnails_are_like_their_equals_only() -> None:
     random = np.random.default_rng(0)
     a, b = (
-        np.stack([cv2.GaussianBlur(t, (0, 0), 2) for t in random.integers(0, 256, (300, 32, 32), np.uint8)])
+        np.stack([cv2.GaussianBlur(t, (0, 0), 2) for t in random.integers(0, 256, (300, SIDE, SIDE), np.uint8)])
         for _ in "ab"
     )
-    np.testing.assert_array_equal(likeness(a, b), likeness(b, a))
-    np.testing.assert_array_equal(likeness(a, a), 1)
-    assert likeness(a, b).max() < 0.7
-    white, black = np.full((32, 32), 255, np.uint8), np.zeros((32, 32), np.uint8)
+    np.testing.assert_array_equal(difference(a, b), np.inf)
+    np.testing.assert_array_equal(difference(a, a), 0)
+    near = np.roll(a, 1, axis=2)
+    near[:, 20:24, 20:24] += 9
+    assert np.isfinite(difference(a, near)).all()
+    np.testing.assert_array_equal(difference(a, near), difference(near, a))
+    white, black = np.full((SIDE, SIDE), 255, np.uint8), np.zeros((SIDE, SIDE), np.uint8)
     assert same_picture(white, white)
     assert not same_picture(white, black)
     assert not same_picture(white, a[0])
-    assert likeness(a[:0], b[:0]).shape == (0,)
+    faint = 245 + a[:1] // 26
+    assert np.isinf(difference(faint, np.roll(faint, 1, axis=2)))  # too bright to be compared
+    assert difference(a[:0], b[:0]).shape == (0,)
 
 
 def test_groups_do_not_depend_on_the_order_of_rows(realdata: Path) -> None:
@@ -134,7 +185,7 @@ def test_the_keeper_is_the_largest_then_sharpest_then_smallest_id_in_any_order()
 
 def test_rows_alone_keep_themselves() -> None:
     assert keepers(np.array([0, 1, 0, 3]), [1, 9, 2, 9], [0, 0, 0, 0], ["a", "b", "c", "d"]).tolist() == [2, 1, 2, 3]
-    empty = group_duplicates(np.zeros(0, np.uint64), np.zeros((0, 32, 32), np.uint8))
+    empty = group_duplicates(np.zeros(0, np.uint64), np.zeros((0, SIDE, SIDE), np.uint8))
     assert empty.tolist() == keepers(empty, [], [], []).tolist() == []
 
 
@@ -144,9 +195,9 @@ def test_a_thousand_copies_are_one_group_without_a_million_comparisons(realdata:
     assert np.unique(groups).tolist() == [row * 2000 for row in range(len(hashes))]
 
 
-def test_a_likeness_of_zero_leaves_the_decision_to_the_hash() -> None:
-    thumbs = np.random.default_rng(0).integers(0, 256, (3, 32, 32), np.uint8)
+def test_no_largest_difference_leaves_the_decision_to_the_hash() -> None:
+    thumbs = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE), np.uint8)
     hashes = np.array([0, 3, 2**40 - 1], dtype=np.uint64)
     assert group_duplicates(hashes, thumbs, DedupConfig(threshold=2)).tolist() == [0, 1, 2]
-    assert group_duplicates(hashes, thumbs, DedupConfig(threshold=2, min_likeness=-1)).tolist() == [0, 0, 2]
-    assert group_duplicates(hashes, thumbs, DedupConfig(threshold="98%", min_likeness=-1)).tolist() == [0, 1, 2]
+    assert group_duplicates(hashes, thumbs, DedupConfig(threshold=2, max_difference=None)).tolist() == [0, 0, 2]
+    assert group_duplicates(hashes, thumbs, DedupConfig(threshold="98%", max_difference=None)).tolist() == [0, 1, 2]

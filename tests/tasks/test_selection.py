@@ -22,7 +22,7 @@ def _id(name: str) -> str:
 
 def _look(seed: int) -> dict[str, Any]:
     draw = np.random.default_rng(seed)
-    thumb = np.kron(draw.integers(0, 255, (8, 8)), np.ones((4, 4))).astype(np.uint8)
+    thumb = np.kron(draw.integers(0, 255, (8, 8)), np.ones((6, 6))).astype(np.uint8)
     return {"hash": f"{int(draw.integers(0, 2**63)):016x}", "thumb": thumb.tobytes(), "sharpness": 10.0}
 
 
