@@ -122,6 +122,9 @@ class TrainConfig(BaseModel):
         return -(-round(self.kimg * 1000) // self.batch)
 
 
+# Rough faces at 64 px on two CPU cores in minutes. Small batches, because early progress goes by steps and not by
+# pictures; few channels at 64 px, where they cost most; a strong R1; no noise, which showed as speckle after so short a
+# training. What was tried beside it: docs/decisions.md.
 SMALL: dict[str, Any] = {
     "resolution": 64,
     "batch": 8,
@@ -134,7 +137,15 @@ SMALL: dict[str, Any] = {
     "tick_kimg": 0.5,
     "sample_kimg": 1.0,
     "snapshot_kimg": 4.0,
-    "network": {"z_dim": 64, "w_dim": 64, "mapping_layers": 2, "channel_base": 512, "channel_max": 96},
+    "style_mixing": 0.5,
+    "network": {
+        "z_dim": 64,
+        "w_dim": 64,
+        "mapping_layers": 2,
+        "channel_base": 512,
+        "channel_max": 96,
+        "noise": False,
+    },
 }
 
 # Whole recipes. Numbers without a run behind them are the cited papers'.
@@ -169,18 +180,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "snapshot_kimg": 160.0,  # the tutorial saves every 10,000 steps of 16
         "network": {"channel_base": 16384},
     },
-    # Recognisable faces from some 800 drawn ones on two CPU cores in minutes. Small batches, because early progress
-    # goes by steps and not by pictures; few channels at 64 px, where they cost most; a strong R1; no noise, which a
-    # drawing has none of and which showed as speckle. Tried beside it: docs/decisions.md.
-    "toon": {
-        **SMALL,
-        "kimg": 24.0,
-        "style_mixing": 0.5,
-        "network": {**SMALL["network"], "noise": False},
-    },
-    # A few hundred real faces at 64 px on a CPU: shows that the pipeline works; faces worth looking at need a GPU.
-    "photos": {**SMALL, "kimg": 6.0},
-    "illustrations": {**SMALL, "kimg": 6.0},
+    # Recognisable faces from some 800 drawn ones.
+    "toon": {**SMALL, "kimg": 24.0},
+    # A few hundred real faces: shows that the pipeline works; faces worth looking at need more of them, and a GPU.
+    "photos": {**SMALL, "kimg": 16.0},
+    "illustrations": {**SMALL, "kimg": 16.0},
 }
 
 

@@ -43,16 +43,18 @@ def evaluate_model(at: Place, model: Record, faces: Record) -> Outcome:
     return Outcome(files=(METRICS,), facts={**facts, "swd": numbers})
 
 
-@stage("choose", version=1, config=lambda job: {})
+@stage("choose", version=2, config=lambda job: {})
 def keep_better(at: Place, before: Record, model_before: Record, after: Record, model_after: Record) -> Outcome:
     """Of two evaluated models the one nearer to the held-out faces (to the training faces where none are held out)."""
     split = "swd_held_out" if "swd_held_out" in before.facts else "swd_train"
     better = after.facts[split] <= before.facts[split]
     chosen = model_after if better else model_before
     verdict = (
-        f"{'the retrained' if better else 'the first'} model is kept: {split} {before.facts[split]:.2f} "
-        f"before cleaning, {after.facts[split]:.2f} after"
+        f"{'The retrained' if better else 'The first'} model is kept: its sliced Wasserstein distance to the "
+        f"{split.removeprefix('swd_').replace('_', '-')} faces is {before.facts[split]:.1f} before cleaning and "
+        f"retraining, {after.facts[split]:.1f} after"
     )
     write_atomically(at.folder / "model.json", json.dumps({"sha256": chosen.facts["sha256"]}))
-    facts = {name: chosen.facts[name] for name in ("run", "checkpoint", "kimg", "sha256")}
+    facts = {name: chosen.facts[name] for name in ("run", "checkpoint", "sha256")}
+    facts["kimg"] = model_before.facts["kimg"] + (model_after.facts["kimg"] if better else 0)
     return Outcome(files=("model.json",), facts={**facts, "verdict": verdict, "retrained": better})
