@@ -66,7 +66,7 @@ class Mapping(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """[N, z_dim] -> [N, w_dim], before truncation and before it is repeated for the layers."""
-        x = normalize_second_moment(z.to(torch.float32))
+        x = normalize_second_moment(z.to(self.w_avg.dtype))
         for i in range(self.num_layers):
             x = self.get_submodule(f"fc{i}")(x)
         return x
@@ -195,7 +195,6 @@ class Synthesis(nn.Module):
 
     def forward(self, ws: Tensor, noise: Noise = "const") -> Tensor:
         """[N, num_ws, w_dim] -> [N, 3, H, W] about [-1, 1]; noise: const, none, or one map a layer [N, 1, h, h]."""
-        ws = ws.to(torch.float32)
         maps = iter(self._noise(noise))
         x: Tensor | None = None
         image: Tensor | None = None

@@ -21,8 +21,8 @@ from tasks.store import Record
 from tasks.train import read_stats
 
 NO_CONTROL = (
-    "The retrained model has also seen more pictures: without a control arm (as many faces dropped at random) this says "
-    "which model is nearer to the held-out faces, not that cleaning was the cause."
+    "The retrained model has also seen more pictures: without a control arm (as many faces dropped at random) this "
+    "says which model is nearer to the held-out faces, not that cleaning was the cause."
 )
 
 

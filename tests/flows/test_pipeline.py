@@ -63,7 +63,7 @@ def test_a_second_run_does_no_work(small: Small) -> None:
         ("dedup.threshold=2", "dedup"),
         ("upscale.codec.format=webp", "upscale"),
         ("shard.held_out=0.1", "shard"),
-        ("train.gamma=2", "train"),
+        ("train.gamma=4", "train"),
         ("clean.drop_lowest=0.2", "clean"),
         ("export.figure.psi=1", "export"),
     ],

