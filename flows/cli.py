@@ -17,7 +17,7 @@ from rich.table import Table
 from manifests.ledger import COLUMNS
 from manifests.load import ManifestError
 from tasks.errors import PipelineError
-from tasks.job import Job
+from tasks.job import Job, data_root
 from tasks.report import size
 
 app = typer.Typer(
@@ -211,7 +211,7 @@ def main() -> None:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             _end(
-                f"the disk is full ({error.filename or 'data root'}): free some; the same command goes on from here", 1
+                f"the disk is full ({error.filename or data_root()}): free some; the same command goes on from here", 1
             )
         if error.errno in (errno.EACCES, errno.EROFS):
             _end(f"no permission to write {error.filename}: change it, or set STYLEGAN_DATA=/another/folder", 1)

@@ -181,7 +181,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "network": {"channel_base": 16384},
     },
     # Recognisable faces from some 800 drawn ones.
-    "toon": {**SMALL, "kimg": 24.0},
+    "toon": {**SMALL, "kimg": 32.0},
     # A few hundred real faces: shows that the pipeline works; faces worth looking at need more of them, and a GPU.
     "photos": {**SMALL, "kimg": 16.0},
     "illustrations": {**SMALL, "kimg": 16.0},
