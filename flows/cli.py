@@ -60,7 +60,7 @@ def run(
         report = retrain(str(path), settings)
     else:
         report = carry_out(retrain_and_export, path, settings, until)
-    _say_where(path, Path(report))
+    _say_where(_dry(path, settings), Path(report))
 
 
 @app.command(epilog="Example:  stylegan plan manifests/photos.yaml --set crop.min_face=96")
@@ -178,8 +178,8 @@ def doctor() -> None:
 
     findings = list(examine())
     for finding in findings:
-        out.print(f"{'ok ' if finding.good else 'BAD'} {finding.what}: {finding.says}", markup=False)
-    if not all(finding.good for finding in findings):
+        out.print(f"{finding.state:<6} {finding.what}: {finding.says}", markup=False)
+    if any(finding.state == "BAD" for finding in findings):
         raise typer.Exit(1)
 
 
@@ -246,8 +246,7 @@ def _ledger(job: Job) -> Any:
     return final_ledger(job)
 
 
-def _say_where(path: Path, report_path: Path) -> None:
-    job = _dry(path, [])
+def _say_where(job: Job, report_path: Path) -> None:
     places = {"report": report_path, "data": job.root}
     for record in job.steps:
         if record.stage in ("train", "retrain") and not record.pending:

@@ -9,28 +9,32 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from tasks.assets import asset_folders, find_asset, read_assets
-from tasks.errors import PipelineError
+from tasks.errors import AssetMissing, IntegrityError, PipelineError
 from tasks.job import check_root, data_root
 from tasks.lock import LIBRARIES
 
 
 class Finding(NamedTuple):
-    """One thing looked at."""
+    """One thing looked at: ok, absent (only who needs it misses it), or BAD."""
 
     what: str
-    good: bool
+    state: Literal["ok", "absent", "BAD"]
     says: str
 
 
 def examine() -> Iterator[Finding]:
     """Python, libraries, processor and GPU, film encoder, data root, assets."""
     supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    yield Finding("python", supported, platform.python_version() + ("" if supported else ": 3.11-3.13 is needed"))
+    yield Finding(
+        "python",
+        "ok" if supported else "BAD",
+        platform.python_version() + ("" if supported else ": 3.11-3.13 is needed"),
+    )
     for name in ("prefect", *LIBRARIES):
-        yield Finding(name, True, version(name))
+        yield Finding(name, "ok", version(name))
     yield _torch()
     yield _encoder()
     yield _root()
@@ -43,8 +47,8 @@ def _torch() -> Finding:
 
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / 1e9
-        return Finding("gpu", True, f"{torch.cuda.get_device_name(0)}, {memory:.0f} GB")
-    return Finding("gpu", True, f"none: training runs on {os.cpu_count()} cores, which is slow beyond 64 px")
+        return Finding("gpu", "ok", f"{torch.cuda.get_device_name(0)}, {memory:.0f} GB")
+    return Finding("gpu", "absent", f"none: training runs on {os.cpu_count()} cores, which is slow beyond 64 px")
 
 
 def _encoder() -> Finding:
@@ -52,7 +56,7 @@ def _encoder() -> Finding:
 
     program = imageio_ffmpeg.get_ffmpeg_exe()
     first = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stdout.partition("\n")[0]
-    return Finding("ffmpeg", first.startswith("ffmpeg"), first or f"{program} does not run")
+    return Finding("ffmpeg", "ok" if first.startswith("ffmpeg") else "BAD", first or f"{program} does not run")
 
 
 def _root() -> Finding:
@@ -60,15 +64,15 @@ def _root() -> Finding:
     try:
         check_root(root, 0)
     except PipelineError as error:
-        return Finding("data", False, str(error))
-    return Finding("data", True, f"{root}, {shutil.disk_usage(root).free / 1e9:.0f} GB free")
+        return Finding("data", "BAD", str(error))
+    return Finding("data", "ok", f"{root}, {shutil.disk_usage(root).free / 1e9:.0f} GB free")
 
 
 def _asset(name: str) -> Finding:
     root = data_root()
     try:
-        return Finding(name, True, str(find_asset(name, root)))
-    except PipelineError as error:
-        missing = "not in " + ", ".join(str(folder) for folder in asset_folders(root))
-        # Only a manifest that asks for it misses it; a file with a wrong digest is another matter.
-        return Finding(name, error.exit_code == 3, missing if error.exit_code == 3 else str(error))
+        return Finding(name, "ok", str(find_asset(name, root)))
+    except AssetMissing:
+        return Finding(name, "absent", "not in " + ", ".join(str(folder) for folder in asset_folders(root)))
+    except IntegrityError as error:
+        return Finding(name, "BAD", str(error))

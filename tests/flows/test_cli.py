@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -121,6 +123,18 @@ def test_an_asset_with_the_wrong_digest_exits_4(tmp_path: Path) -> None:
     assert "lbpcascade_animeface.xml" in done.stderr
 
 
+def test_doctor_tells_absent_assets_from_wrong_ones(tmp_path: Path) -> None:
+    done = _run("doctor", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "absent lbpcascade_animeface.xml" in done.stdout
+    assert "ok     ffmpeg" in done.stdout
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "lbpcascade_animeface.xml").write_text("<other/>")
+    done = _run("doctor", cwd=tmp_path, STYLEGAN_ASSETS=str(tmp_path / "assets"))
+    assert done.returncode == 1
+    assert "BAD    lbpcascade_animeface.xml" in done.stdout
+
+
 def test_a_root_that_cannot_be_written_exits_3(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = _run("run", _manifest(tmp_path), cwd=tmp_path, root=tmp_path / "file" / "data")
@@ -168,3 +182,27 @@ def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
     done = _run(command, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert "Usage" in done.stdout
+
+
+def test_sigterm_in_a_training_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    path = _manifest(tmp_path, SMALL.replace("kimg: 0.256", "kimg: 3").replace("clean:\n  drop_lowest: 0.05\n", ""))
+    path.write_text(path.read_text().replace("retrain:\n  kimg: 0.128\n", ""))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "STYLEGAN_DATA": str(tmp_path / "data")}
+    environment.pop("PREFECT_API_URL", None)
+    run = subprocess.Popen([*COMMAND, "run", path], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    stats = tmp_path / "data" / "runs" / "00000-small" / "stats.jsonl"
+    deadline = time.monotonic() + 90
+    while not stats.is_file() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    run.send_signal(signal.SIGTERM)
+    said = run.communicate(timeout=60)[1]
+    assert run.returncode == 143, said
+    assert "the same command goes on from there" in said
+    saved = json.loads(stats.read_text().splitlines()[-1])["kimg"]
+    assert 0 < saved < 3
+    done = _run("run", path, "--until", "train", "--set", "train.kimg=3", cwd=tmp_path, root=tmp_path / "data")
+    assert done.returncode == 0, done.stderr
+    ticks = [json.loads(line)["kimg"] for line in stats.read_text().splitlines()]
+    assert ticks == sorted(ticks)
+    assert ticks[-1] == 3
+    assert len(list((tmp_path / "data" / "runs").iterdir())) == 1
