@@ -26,12 +26,14 @@ dedup:
 upscale:
   upscaler: lanczos       # waifu2x for drawings (an asset)
 train:
-  preset: photos          # a few minutes on two cores: enough to see that all is well, not to see faces
-  kimg: 4                 # thousands of faces shown; a good model takes thousands of kimg and a GPU
+  preset: photos          # 64 px on two cores in minutes: rough; `auto` is the recipe for a GPU
+  kimg: 16                # thousands of faces shown; a good model takes thousands of kimg
 clean:
   drop_lowest: 0.03       # share of faces with the lowest scores
 retrain:
-  kimg: 2
+  kimg: 4
+evaluate:
+  num_images: 256
 """
 
 
