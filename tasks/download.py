@@ -60,7 +60,7 @@ def _row(file: Found, source: Source) -> dict[str, Any]:
         "licence": source.licence,
         "label": file.label or "",
         "bytes": file.bytes,
-        "reason": "" if file.bytes else "empty",
+        "reason": file.reason or ("" if file.bytes else "empty"),
     }
 
 

@@ -19,6 +19,7 @@ from tasks.embed import Picture as Picture
 # What a reader wants to know of a reason; one that is not here stands for itself.
 MEANINGS = {
     "undecodable": "damaged, cut off, or no picture at all",
+    "unreadable": "the file could not be opened",
     "empty": "a file without a byte",
     "picture_too_small": "smaller than the smallest face that is looked for",
     "no_face": "the detector found none",

@@ -37,6 +37,7 @@ class Listed(NamedTuple):
     path: Path
     size: int
     mtime_ns: int
+    mode: int  # permissions: a file that may be read at last is another answer of the folder
 
     @property
     def key(self) -> Key:
@@ -51,7 +52,7 @@ def check_folder(config: FolderSource) -> None:
 
 def folder_fingerprint(config: FolderSource) -> object:
     """Where the folder is and the names, sizes and times of what is asked for in it."""
-    files = [[os.fsencode(file.name).hex(), file.size, file.mtime_ns] for file in list_folder(config)]
+    files = [[os.fsencode(file.name).hex(), file.size, file.mtime_ns, file.mode] for file in list_folder(config)]
     return [str(_root(config)), config.labels, files]
 
 
@@ -59,7 +60,7 @@ def find_in_folder(config: FolderSource, work: Path, progress: Progress) -> Iter
     """Every file of the folder, by name; symlinks are followed, loops and hidden files are not.
 
     Hashes are remembered in `work`: a file of the same name, size and time is not read again.
-    A file that may not be read or is gone meanwhile is left out with a warning.
+    A file that may not be read or is gone meanwhile has the reason `unreadable`.
     """
     return _hash_files(config, list_folder(config), work, progress)
 
@@ -133,7 +134,7 @@ def _listed(entry: os.DirEntry[str], name: str) -> Listed | None:
     if not stat.S_ISREG(state.st_mode):
         logger.warning("%s is left out: neither a file nor a folder", entry.path)
         return None
-    return Listed(name, Path(entry.path), state.st_size, state.st_mtime_ns)
+    return Listed(name, Path(entry.path), state.st_size, state.st_mtime_ns, state.st_mode)
 
 
 def _hash_files(config: FolderSource, files: list[Listed], work: Path, progress: Progress) -> Iterator[Found]:
@@ -149,6 +150,7 @@ def _hash_files(config: FolderSource, files: list[Listed], work: Path, progress:
                 digests = pool.map(lambda file: known.get(file.key) or _digest(file), batch)
                 for file, digest in zip(batch, digests, strict=True):
                     if not digest:
+                        yield _unreadable(file, origins, config)
                         continue
                     if file.mtime_ns < fresh_from:
                         hashes[file.key] = digest
@@ -169,8 +171,15 @@ def _digest(file: Listed) -> str:
         with file.path.open("rb") as data:
             return hashlib.file_digest(data, "sha256").hexdigest()
     except (PermissionError, FileNotFoundError) as error:
-        logger.warning("%s is left out: %s", file.path, error.strerror)
+        logger.warning("%s cannot be read: %s", file.path, error.strerror)
         return ""
+
+
+def _unreadable(file: Listed, origins: Origins, config: FolderSource) -> Found:
+    """A row is kept for a file without bytes, too; its id is the digest of its name."""
+    origin = origins.give(file.name)
+    name = hashlib.sha256(b"unreadable:" + os.fsencode(file.name)).hexdigest()
+    return Found(origin, file.path, name, file.size, class_label(origin, config.labels), "unreadable")
 
 
 def _found(file: Listed, digest: str, origins: Origins, config: FolderSource, work: Path) -> Found:

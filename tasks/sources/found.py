@@ -25,6 +25,7 @@ class Found(NamedTuple):
     id: str  # sha256 of the bytes, hex
     bytes: int
     label: str | None  # class folder, where the source has classes
+    reason: str = ""  # `unreadable`: it is there but cannot be opened, and its id is that of its name
 
 
 def clean_origin(name: str) -> str:

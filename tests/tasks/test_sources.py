@@ -257,3 +257,24 @@ def test_an_unknown_kind_or_key_of_a_source_is_refused():
     for wrong in ({"kind": "s3", "path": "x"}, {"kind": "folder", "path": "x", "lables": "folders"}, {"path": "x"}):
         with pytest.raises(ValidationError):
             TypeAdapter(Source).validate_python(wrong)
+
+
+def test_a_file_that_cannot_be_read_keeps_a_row(tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "pics" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "pics" / name).write_bytes(name.encode())
+    config = FolderSource(kind="folder", path=str(tmp_path / "pics"))
+    found = find_in_folder(config, tmp_path / "work", lambda done, total, unit: None)
+    (tmp_path / "pics" / "b.jpg").unlink()  # listed, and gone before it is hashed
+    rows = {file.origin: file for file in found}
+    assert (rows["a.jpg"].reason, rows["b.jpg"].reason) == ("", "unreadable")
+    assert rows["b.jpg"].id != rows["a.jpg"].id
+    assert len(rows["b.jpg"].id) == 64
+
+
+def test_permissions_are_part_of_a_folders_answer(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    config = FolderSource(kind="folder", path=str(tmp_path))
+    before = source_fingerprint(config)
+    (tmp_path / "a.jpg").chmod(0o400)
+    assert source_fingerprint(config) != before
