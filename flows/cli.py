@@ -46,7 +46,7 @@ def run(
     until: Annotated[str, typer.Option(metavar="STAGE", help=f"stop after this stage: {STAGES}")] = "",
     settings: SetOption = [],  # noqa: B006  typer reads the default, nobody changes it
     track: Annotated[
-        bool, typer.Option(help="as a tracked Prefect flow, on the server that PREFECT_API_URL names")
+        bool, typer.Option(help="as a Prefect flow, on the server of PREFECT_API_URL or a temporary one")
     ] = bool(os.environ.get("PREFECT_API_URL")),
 ) -> None:
     """Carry out a manifest from its sources to its films; what is there already is not done again."""

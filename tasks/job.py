@@ -16,6 +16,7 @@ from manifests.ledger import read_ledger
 from manifests.schema import Manifest
 from tasks.errors import Refused
 from tasks.store import Bucket, Record
+from tasks.track import in_flow_run
 
 logger = logging.getLogger(__name__)
 
@@ -87,9 +88,11 @@ class Progress:
         self._write(self._line(done, total, unit, now - self.began), end="\r" if self.moving else "\n")
 
     def say(self, line: str) -> None:
-        """A line of the stage's own; a flow run finds it in its log, too."""
-        self._write(line, end="\n")
-        logger.info("%s: %s", self.name, line)
+        """A line of the stage's own; in a flow run it goes to the run's log, which is shown here, too."""
+        if in_flow_run():
+            logger.info("%s: %s", self.name, line)
+        else:
+            self._write(line, end="\n")
 
     def _line(self, done: int, total: int | None, unit: str, seconds: float) -> str:
         if not total or not done:
