@@ -14,7 +14,7 @@ import pandas as pd
 from manifests.ledger import write_ledger
 from tasks.pool import worker_pool
 from tasks.stage import Place
-from tasks.store import Bucket, File, files_in, key_of, write_atomically
+from tasks.store import Bucket, File, files_in, key_of, lost_in, write_atomically
 
 Work = Callable[..., None]  # work(folder, *arguments) writes its files into the folder
 
@@ -47,11 +47,8 @@ def each_bucket(
     }
     missing = []
     for name, folder in places.items():
-        path = at.job.root / folder / "bucket.json"
-        if path.is_file():
-            done[name] = Bucket.model_validate_json(path.read_text(encoding="utf-8")).model_copy(
-                update={"seconds": 0.0}
-            )
+        if bucket := _done_before(at.job.root, folder):
+            done[name] = bucket.model_copy(update={"seconds": 0.0})
         else:
             missing.append(name)
     workers = min(workers or at.job.workers, len(missing)) or 1
@@ -88,6 +85,14 @@ def seal_bucket(root: Path, folder: str, files: dict[str, File], seconds: float)
     bucket = Bucket(folder=folder, files=files, seconds=round(seconds, 2))
     write_atomically(root / folder / "bucket.json", bucket.model_dump_json(indent=1) + "\n")
     return bucket
+
+
+def _done_before(root: Path, folder: str) -> Bucket | None:
+    path = root / folder / "bucket.json"
+    if not path.is_file():
+        return None
+    bucket = Bucket.model_validate_json(path.read_text(encoding="utf-8"))
+    return None if lost_in(root / folder, bucket.files) else bucket
 
 
 def _one_bucket(work: Work, root: Path, folder: str, arguments: tuple[Any, ...]) -> Bucket:

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec
 from pydantic import BaseModel
 
 from tasks.job import Job, Planned, Progress, UntilReached
-from tasks.store import Bucket, Counts, Record, files_in, key_of, read_record, records_of, write_record
+from tasks.store import Bucket, Counts, Record, files_in, key_of, lost_file, read_record, records_of, write_record
 from tasks.track import publish_table, tracked
 
 P = ParamSpec("P")
@@ -64,14 +64,19 @@ def stage(
             at = Place(job, name, version, asked, key, Progress(name))
             unfinished = [r.stage for r in records if r.pending]  # type: ignore[attr-defined]
             record = None if unfinished else read_record(job.root, name, key)
+            lost = lost_file(job.root, record) if record else None
+            if lost:
+                record = None
             if job.dry:
                 record = record or Record(
                     stage=name, version=version, config=asked, inputs=inputs, key=key, pending=True
                 )
-                job.planned.append(_plan(job, record, unfinished))
+                job.planned.append(_plan(job, record, unfinished, lost))
             elif record:
                 job.reused.add(record.key)
             else:
+                if lost:
+                    at.progress.say(f"{lost} is gone or not what it was: done again")
                 record = tracked(name, _work)(at, inputs, lambda: body(at, *records, **_))
             return _passed(job, record)
 
@@ -148,10 +153,12 @@ def table_of(record: Record) -> list[dict[str, Any]]:
     ]
 
 
-def _plan(job: Job, record: Record, unfinished: list[str]) -> Planned:
+def _plan(job: Job, record: Record, unfinished: list[str], lost: Path | None) -> Planned:
     if not record.pending:
         rows = sum(n for reasons in record.counts.values() for n in reasons.values())
         return Planned(record.stage, "there", f"done {record.finished[:19]}", rows or None, record.bytes)
+    if lost:
+        return Planned(record.stage, "run", f"{lost.name} is gone or not what it was")
     why = f"after {', '.join(dict.fromkeys(unfinished))}" if unfinished else why_again(job, record)
     return Planned(record.stage, "run", why)
 

@@ -127,6 +127,28 @@ def read_record(root: Path, stage: str, key: str) -> Record | None:
         ) from error
 
 
+def lost_file(root: Path, record: Record) -> Path | None:
+    """The first of the record's files that is gone or has another size; None when all are there.
+
+    A look at names and sizes only, so that it costs nothing to look each time; `verify --deep` compares digests.
+    """
+    parts = [(record.folder, record.files), *((bucket.folder, bucket.files) for bucket in record.buckets.values())]
+    for folder, files in parts:
+        if lost := lost_in(root / folder, files):
+            return lost
+    checkpoint = root / str(record.facts.get("run", "")) / "checkpoints" / str(record.facts.get("checkpoint", ""))
+    return checkpoint if "checkpoint" in record.facts and not (checkpoint / "checkpoint.json").is_file() else None
+
+
+def lost_in(folder: Path, files: dict[str, File]) -> Path | None:
+    """The first of these files that is gone from the folder or has another size."""
+    for name, file in files.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != file.bytes:
+            return path
+    return None
+
+
 def records_of(root: Path, stage: str) -> list[Record]:
     """All records of a stage, the newest last."""
     keys = [path.parent.name for path in (root / stage).glob("*/record.json")]

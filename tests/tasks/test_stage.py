@@ -153,3 +153,23 @@ def test_a_root_that_cannot_be_written_is_refused_before_work(tmp_path: Path) ->
 def test_a_disk_that_is_too_small_is_refused_before_work(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"GB free, this manifest needs about 1000000\.00 GB"):
         check_root(tmp_path, 10**15)
+
+
+def test_a_stage_whose_file_is_gone_is_done_again(job: Job) -> None:
+    first = _writer("a")(job)
+    (job.folder(first) / "text").unlink()
+    dry = job.dry_copy()
+    _writer("a")(dry)
+    assert (dry.planned[0].state, dry.planned[0].why) == ("run", "text is gone or not what it was")
+    again = _writer("a")(job)
+    assert (job.folder(again) / "text").read_text() == "a"
+    assert again.output == first.output
+
+
+def test_only_the_bucket_that_lost_its_file_is_done_again(job: Job) -> None:
+    first = _bucket_stage(write_bucket, {"00": "a", "01": "b"})(job)
+    (job.root / first.buckets["01"].folder / "text").write_text("longer than it was")
+    again = _bucket_stage(write_bucket, {"00": "a", "01": "b"})(job)
+    assert again.output == first.output
+    assert (job.root / again.buckets["01"].folder / "text").read_text() == "b"
+    assert again.buckets["00"].seconds == 0
