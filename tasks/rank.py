@@ -14,10 +14,9 @@ from tasks.train import checkpoint_of
 @stage("rank", version=1, config=lambda job: {})
 def score_real(at: Place, faces: Record, model: Record) -> Outcome:
     """Score every face in the shards, held-out ones too; rank 0 is the lowest score."""
-    from stylegan.ranking import score_faces
-
     from stylegan import load
     from stylegan.faces import Faces
+    from stylegan.ranking import score_faces
 
     network = load(checkpoint_of(at.job, model))
     parts = []
