@@ -1,14 +1,16 @@
 """Faces found and cut by this project and by a plain script, on the same pictures in one run.
 
-python benchmarks/crop.py FOLDER [NUM_PICTURES] [MAX_SIDE]
-The plain script is what most recipes do: one process, the cascade's XML read again for every file, full size.
+    python -m benchmarks.crop FOLDER [--pictures 300] [--max-side 640]
+
+The plain script is what most recipes do: one process (in which OpenCV uses all cores for the cascade), the cascade's XML
+read again for every file, full size.
 """
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -30,6 +32,8 @@ SIZE = 128  # px
 def main(folder: Path, num_pictures: int, max_side: int) -> None:
     """Print pictures a second and faces of each way, and their ratio."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix in (".jpg", ".png"))
+    if not paths:
+        raise ValueError(f"{folder} holds no .jpg and no .png")
     paths = paths[:: max(1, len(paths) // num_pictures)][:num_pictures]
     num_workers = os.cpu_count() or 1
     plain = timed("plain script, 1 process", map(plain_faces, paths))
@@ -84,5 +88,9 @@ def timed(name: str, work: Iterable[int]) -> float:
 
 
 if __name__ == "__main__":
-    arguments = [int(value) for value in sys.argv[2:]]
-    main(Path(sys.argv[1]), *(arguments + [300, 320][len(arguments) :]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--pictures", type=int, default=300)
+    parser.add_argument("--max-side", type=int, default=640)
+    given = parser.parse_args()
+    main(given.folder, given.pictures, given.max_side)
