@@ -2,8 +2,8 @@
 
     python -m benchmarks.crop FOLDER [--pictures 300] [--max-side 640]
 
-The plain script is what most recipes do: one process (in which OpenCV uses all cores for the cascade), the cascade's XML
-read again for every file, full size.
+The plain script is what most recipes do: one process (in which OpenCV uses all cores for the cascade), the cascade's
+XML read again for every file, full size.
 """
 
 from __future__ import annotations
