@@ -61,10 +61,10 @@ DEFAULT = FilmConfig()
 
 
 class FilmSubject(NamedTuple):
-    """What a film is about: a model, or the folder of a training; each film says which it needs."""
+    """What a film is about: a model, or the folders of the trainings behind it, in order; each says which it needs."""
 
     model: Model | None = None
-    run: Path | None = None
+    runs: tuple[Path, ...] = ()
 
 
 class Frames(NamedTuple):
@@ -77,12 +77,13 @@ class Frames(NamedTuple):
 
 
 def training_montage(subject: FilmSubject, config: FilmConfig) -> Frames:
-    """The sample grids of a training in the order of kimg, brought to the largest one's size by repeating pixels."""
-    if subject.run is None:
+    """The sample grids of trainings in the order of kimg, brought to the largest one's size by repeating pixels.
+
+    A training that went on from the one before it goes on in kimg, too; its first grid, the donor's last, is left out.
+    """
+    if not subject.runs:
         raise ValueError("the training montage is made from a run's samples: give the run's folder")
-    grids = sample_paths(subject.run / "samples")
-    if not grids:
-        raise ValueError(f"{subject.run / 'samples'} holds no fakes-KIMG.png: has this training reached a sample yet?")
+    grids = montage_grids(subject.runs)
     width, height = _montage_size([_size(path) for path in grids.values()])
     rest = round(config.hold_seconds * config.montage_fps)
 
@@ -90,10 +91,10 @@ def training_montage(subject: FilmSubject, config: FilmConfig) -> Frames:
         for kimg, path in grids.items():
             image = _read(path)
             grid = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
-            yield add_caption(grid, f"{float(kimg):.1f} kimg") if config.captions else grid
+            yield add_caption(grid, f"{kimg:.1f} kimg") if config.captions else grid
         # Counted again rather than kept: the last grid is the frame that is held.
         for _ in range(rest):
-            yield add_caption(grid, f"{float(kimg):.1f} kimg") if config.captions else grid
+            yield add_caption(grid, f"{kimg:.1f} kimg") if config.captions else grid
 
     blank = np.zeros((height, width, 3), np.uint8)
     frame_height = len(add_caption(blank, "")) if config.captions else height
@@ -159,6 +160,18 @@ def write_film(
     finally:
         part.unlink(missing_ok=True)
     return path
+
+
+def montage_grids(runs: tuple[Path, ...]) -> dict[float, Path]:
+    """The sample grids of trainings that went on from one another, by the kimg counted through."""
+    grids: dict[float, Path] = {}
+    for run in runs:
+        found = sample_paths(run / "samples")
+        if not found:
+            raise ValueError(f"{run / 'samples'} holds no fakes-KIMG.png: has this training reached a sample yet?")
+        before = max(grids, default=0.0)
+        grids |= {before + float(kimg): path for kimg, path in found.items() if not grids or float(kimg) > 0}
+    return grids
 
 
 def sample_paths(folder: Path) -> dict[str, Path]:

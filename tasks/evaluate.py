@@ -43,7 +43,7 @@ def evaluate_model(at: Place, model: Record, faces: Record) -> Outcome:
     return Outcome(files=(METRICS,), facts={**facts, "swd": numbers})
 
 
-@stage("choose", version=2, config=lambda job: {})
+@stage("choose", version=3, config=lambda job: {})
 def keep_better(at: Place, before: Record, model_before: Record, after: Record, model_after: Record) -> Outcome:
     """Of two evaluated models the one nearer to the held-out faces (to the training faces where none are held out)."""
     split = "swd_held_out" if "swd_held_out" in before.facts else "swd_train"
@@ -55,6 +55,6 @@ def keep_better(at: Place, before: Record, model_before: Record, after: Record, 
         f"retraining, {after.facts[split]:.1f} after"
     )
     write_atomically(at.folder / "model.json", json.dumps({"sha256": chosen.facts["sha256"]}))
-    facts = {name: chosen.facts[name] for name in ("run", "checkpoint", "sha256")}
+    facts = {name: chosen.facts[name] for name in ("run", "runs", "checkpoint", "sha256")}
     facts["kimg"] = model_before.facts["kimg"] + (model_after.facts["kimg"] if better else 0)
     return Outcome(files=("model.json",), facts={**facts, "verdict": verdict, "retrained": better})

@@ -7,10 +7,10 @@ import shutil
 from tasks.stage import Outcome, Place, stage
 from tasks.store import Record
 from tasks.track import publish_image
-from tasks.train import checkpoint_of, run_of
+from tasks.train import checkpoint_of, runs_of
 
 
-@stage("export", version=1, config=lambda job: job.manifest.export)
+@stage("export", version=2, config=lambda job: job.manifest.export)
 def export_model(at: Place, model: Record) -> Outcome:
     """Draw the figures, roll the films, and lay the model beside them (without the optimiser's state)."""
     from stylegan import load
@@ -28,7 +28,7 @@ def export_model(at: Place, model: Record) -> Outcome:
         names.append(f"{name}.png")
     for number, name in enumerate(config.films):
         at.progress(number, len(config.films), "films")
-        make_film(name, at.folder / f"{name}.mp4", FilmSubject(network, run_of(at.job, model)), config.film)
+        make_film(name, at.folder / f"{name}.mp4", FilmSubject(network, runs_of(at.job, model)), config.film)
         names.append(f"{name}.mp4")
     if "sample-grid" in config.figures:
         publish_image(f"{at.job.manifest.name}-sample-grid", at.folder / "sample-grid.png", "uncurated samples")

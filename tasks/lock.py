@@ -18,7 +18,7 @@ from tasks.store import File, Record, digest_of, file_of, read_record, write_ato
 # Libraries whose version can change a byte of what comes out.
 LIBRARIES = ("torch", "numpy", "pandas", "pyarrow", "pillow", "opencv-python-headless", "imagehash", "safetensors")
 # Facts of the clock and of this disk: a lock holds what comes out again.
-_OF_THE_DAY = ("seconds", "seconds_per_kimg", "run")
+_OF_THE_DAY = ("seconds", "seconds_per_kimg", "run", "runs")
 
 
 def write_lock(job: Job) -> Path:

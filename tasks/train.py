@@ -32,19 +32,19 @@ def _asked(job: Job) -> Any:
     return {"train": job.manifest.train, "donor": checkpoint_digest(Path(donor)) if donor else None}
 
 
-@stage("train", version=1, config=_asked)
+@stage("train", version=2, config=_asked)
 def train_model(at: Place, faces: Record) -> Outcome:
     """Train from nothing, or from the manifest's donor."""
     donor = at.job.manifest.donor
     return _train(at, at.job.manifest.train, at.job.folder(faces), Path(donor) if donor else None)
 
 
-@stage("retrain", version=1, config=lambda job: job.manifest.retrain)
+@stage("retrain", version=2, config=lambda job: job.manifest.retrain)
 def retrain_model(at: Place, faces: Record, model: Record) -> Outcome:
     """Go on from a model's checkpoint with other faces."""
     config = at.job.manifest.retrain
     assert config is not None, "a flow that retrains has a retrain section"
-    return _train(at, config, at.job.folder(faces), checkpoint_of(at.job, model))
+    return _train(at, config, at.job.folder(faces), checkpoint_of(at.job, model), model)
 
 
 def checkpoint_of(job: Job, model: Record) -> Path:
@@ -57,6 +57,11 @@ def run_of(job: Job, model: Record) -> Path:
     return job.root / str(model.facts["run"])
 
 
+def runs_of(job: Job, model: Record) -> tuple[Path, ...]:
+    """The folders of all runs behind a model, the first one first."""
+    return tuple(job.root / run for run in model.facts["runs"])
+
+
 def checkpoint_digest(folder: Path) -> str:
     """The digest of a checkpoint's weights; Refused when there is no checkpoint."""
     about = folder / "checkpoint.json"
@@ -67,7 +72,7 @@ def checkpoint_digest(folder: Path) -> str:
     return digest_of(json.loads(about.read_text(encoding="utf-8"))["sha256"])
 
 
-def _train(at: Place, config: TrainConfig, shards: Path, start: Path | None) -> Outcome:
+def _train(at: Place, config: TrainConfig, shards: Path, start: Path | None, before: Record | None = None) -> Outcome:
     run = _run_folder(at)
     asked = {"config": config.model_dump(mode="json"), "shards": str(shards), "start": str(start) if start else None}
     write_atomically(run / "job.json", json.dumps(asked, indent=1))
@@ -76,7 +81,9 @@ def _train(at: Place, config: TrainConfig, shards: Path, start: Path | None) -> 
     done = json.loads((run / "done.json").read_text(encoding="utf-8"))
     # The weights' digest stands for the model: what follows is done again only when the weights differ.
     write_atomically(at.folder / "model.json", json.dumps({"sha256": done["sha256"], "kimg": done["kimg"]}))
-    facts = {"run": run.relative_to(at.job.root).as_posix(), **done, **_speed(run)}
+    name = run.relative_to(at.job.root).as_posix()
+    runs = [*(before.facts["runs"] if before else []), name]
+    facts = {"run": name, "runs": runs, **done, **_speed(run)}
     for grid in sorted((run / "samples").glob("fakes-*.png"))[-1:]:
         publish_image(f"{at.job.manifest.name}-{at.stage}-samples", grid, f"{at.stage}: samples at {done['kimg']} kimg")
     return Outcome(files=("model.json",), facts=facts)

@@ -13,7 +13,7 @@ import torch
 from stylegan.architectures import build_networks
 from stylegan.canvas import Image
 from stylegan.config import NetworkConfig, TrainConfig
-from stylegan.films import FILMS, FilmConfig, FilmSubject, make_film, sample_paths, write_film
+from stylegan.films import FILMS, FilmConfig, FilmSubject, make_film, montage_grids, sample_paths, write_film
 from stylegan.model import Model
 from stylegan.stylegan2 import Generator
 
@@ -163,7 +163,7 @@ def test_montage_is_in_numeric_order_and_brings_sizes_to_one_with_nearest(tmp_pa
         cv2.imwrite(str(samples / name), grids[name][:, :, ::-1])
     (samples / "reals.png").write_bytes(b"not a sample of the generator")
     config = FilmConfig(captions=False, hold_seconds=0.2, montage_fps=10)
-    film = FILMS["training-montage"](FilmSubject(run=tmp_path), config)
+    film = FILMS["training-montage"](FilmSubject(runs=(tmp_path,)), config)
     frames = list(film.images)
     assert film.size == (512, 256)
     assert (film.num_frames, len(frames)) == (5, 5)
@@ -174,12 +174,26 @@ def test_montage_is_in_numeric_order_and_brings_sizes_to_one_with_nearest(tmp_pa
         np.testing.assert_array_equal(frame, grid.repeat(times, 0).repeat(times, 1))
 
 
+def test_montage_counts_kimg_through_trainings_that_went_on(tmp_path: Path) -> None:
+    for run, kimgs in (("first", (0, 8, 24)), ("second", (0, 4))):
+        (tmp_path / run / "samples").mkdir(parents=True)
+        for kimg in kimgs:
+            cv2.imwrite(str(tmp_path / run / f"samples/fakes-{kimg:06d}.000.png"), np.zeros((8, 16, 3), np.uint8))
+    grids = montage_grids((tmp_path / "first", tmp_path / "second"))
+    assert [(kimg, path.parts[-3], path.name) for kimg, path in grids.items()] == [
+        (0, "first", "fakes-000000.000.png"),
+        (8, "first", "fakes-000008.000.png"),
+        (24, "first", "fakes-000024.000.png"),
+        (28, "second", "fakes-000004.000.png"),
+    ]
+
+
 def test_montage_film_holds_every_grid_and_names_kimg_below_it(tmp_path: Path) -> None:
     (tmp_path / "samples").mkdir()
     for i in range(12):
         cv2.imwrite(str(tmp_path / f"samples/fakes-{i:06d}.000.png"), np.full((240, 480, 3), 20 * i, np.uint8))
     config = FilmConfig(hold_seconds=0.5, montage_fps=10, **QUICK)
-    facts, frames = read_film(make_film("training-montage", tmp_path / "m.mp4", FilmSubject(run=tmp_path), config))
+    facts, frames = read_film(make_film("training-montage", tmp_path / "m.mp4", FilmSubject(runs=(tmp_path,)), config))
     assert len(frames) == 12 + 5
     assert frames.shape[1] > 240
     np.testing.assert_allclose(frames[:12, 40:200].mean((1, 2, 3)), np.arange(12) * 20, atol=3)
@@ -197,7 +211,7 @@ def test_films_say_what_they_need(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="give the run's folder"):
         make_film("training-montage", tmp_path / "a.mp4", FilmSubject())
     with pytest.raises(ValueError, match="holds no fakes-KIMG"):
-        make_film("training-montage", tmp_path / "a.mp4", FilmSubject(run=tmp_path))
+        make_film("training-montage", tmp_path / "a.mp4", FilmSubject(runs=(tmp_path,)))
     with pytest.raises(ValueError, match="give a checkpoint"):
         make_film("random-walk", tmp_path / "a.mp4", FilmSubject())
     with pytest.raises(ValueError, match="no film is called 'walk': choose one of training-montage, random-walk"):
