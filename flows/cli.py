@@ -209,7 +209,7 @@ def main() -> None:
     except KeyboardInterrupt:
         _end("stopped; the same command goes on from here", 130)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             _end(
                 f"the disk is full ({error.filename or data_root()}): free some; the same command goes on from here", 1
             )

@@ -14,7 +14,7 @@ import pandas as pd
 from manifests.ledger import write_ledger
 from tasks.pool import worker_pool
 from tasks.stage import Place
-from tasks.store import Bucket, File, files_in, key_of, lost_in, write_atomically
+from tasks.store import Bucket, File, files_in, key_of, lost_in, write_text
 
 Work = Callable[..., None]  # work(folder, *arguments) writes its files into the folder
 
@@ -83,7 +83,7 @@ def write_buckets(at: Place, ledger: pd.DataFrame) -> dict[str, Bucket]:
 def seal_bucket(root: Path, folder: str, files: dict[str, File], seconds: float) -> Bucket:
     """Write what a bucket holds beside its files."""
     bucket = Bucket(folder=folder, files=files, seconds=round(seconds, 2))
-    write_atomically(root / folder / "bucket.json", bucket.model_dump_json(indent=1) + "\n")
+    write_text(root / folder / "bucket.json", bucket.model_dump_json(indent=1) + "\n")
     return bucket
 
 

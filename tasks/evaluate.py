@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from tasks.stage import Outcome, Place, stage
-from tasks.store import Record, write_atomically
+from tasks.store import Record, write_text
 from tasks.train import checkpoint_of
 
 METRICS = "metrics.json"
@@ -38,7 +38,7 @@ def evaluate_model(at: Place, model: Record, faces: Record) -> Outcome:
             **distance.mean._asdict(),
             "levels": {r: i.value for r, i in distance.levels.items()},
         }
-    write_atomically(at.folder / METRICS, json.dumps(numbers, indent=1, sort_keys=True))
+    write_text(at.folder / METRICS, json.dumps(numbers, indent=1, sort_keys=True))
     facts = {f"swd_{split}": found["value"] for split, found in numbers.items()}
     return Outcome(files=(METRICS,), facts={**facts, "swd": numbers})
 
@@ -54,7 +54,7 @@ def keep_better(at: Place, before: Record, model_before: Record, after: Record, 
         f"{split.removeprefix('swd_').replace('_', '-')} faces is {before.facts[split]:.1f} before cleaning and "
         f"retraining, {after.facts[split]:.1f} after"
     )
-    write_atomically(at.folder / "model.json", json.dumps({"sha256": chosen.facts["sha256"]}))
+    write_text(at.folder / "model.json", json.dumps({"sha256": chosen.facts["sha256"]}))
     facts = {name: chosen.facts[name] for name in ("run", "runs", "checkpoint", "sha256")}
     facts["kimg"] = model_before.facts["kimg"] + (model_after.facts["kimg"] if better else 0)
     return Outcome(files=("model.json",), facts={**facts, "verdict": verdict, "retrained": better})

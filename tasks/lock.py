@@ -13,7 +13,7 @@ from manifests.lock import Lock, LockedStage, dump_lock, lock_path, read_lock
 from tasks.assets import read_assets
 from tasks.job import Job
 from tasks.preflight import needed_assets
-from tasks.store import File, Record, digest_of, file_of, read_record, write_atomically
+from tasks.store import File, Record, digest_of, file_of, read_record, write_text
 
 # Libraries whose version can change a byte of what comes out.
 LIBRARIES = ("torch", "numpy", "pandas", "pyarrow", "pillow", "opencv-python-headless", "imagehash", "safetensors")
@@ -34,7 +34,7 @@ def write_lock(job: Job) -> Path:
         stages=[_locked(record) for record in job.steps],
     )
     path = lock_path(job.path)
-    write_atomically(path, dump_lock(lock))
+    write_text(path, dump_lock(lock))
     return path
 
 

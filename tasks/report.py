@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from tasks.charts import Event as Event
 from tasks.charts import histogram, training_charts
 from tasks.embed import Embedder, film_poster, film_source
 from tasks.embed import Picture as Picture
+from tasks.store import write_file
 
 # What a reader wants to know of a reason; one that is not here stands for itself.
 MEANINGS = {
@@ -165,12 +165,7 @@ def write_report(folder: Path, content: ReportContent) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     page = render_report(folder, content)
     path = folder / "report.html"
-    part = folder / f".report.html.{os.getpid()}.part"
-    try:
-        part.write_bytes(page.encode("utf-8", "backslashreplace"))  # file names may hold bytes that are no UTF-8
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_file(path, page.encode("utf-8", "backslashreplace"))  # file names may hold bytes that are no UTF-8
     return path
 
 

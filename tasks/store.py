@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -99,19 +100,40 @@ def files_in(folder: Path, names: Iterator[str] | list[str]) -> dict[str, File]:
     return {name: file_of(folder / name) for name in sorted(names)}
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all, also after a power cut."""
-    partial = path.with_name(f"{path.name}.part-{os.getpid()}")
-    with partial.open("w", encoding="utf-8") as opened:
-        opened.write(text)
-        opened.flush()
-        os.fsync(opened.fileno())
-    partial.replace(path)
+def write_file(path: Path, data: bytes, sync: bool = True) -> None:
+    """Write a file so that under its name it is there whole or not at all.
+
+    With sync that holds after a power cut, too; sync=False leaves it to one os.sync() for many files.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as out:
+            out.write(data)
+            if sync:
+                out.flush()
+                os.fsync(out.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise explain_disk_full(error, path) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def explain_disk_full(error: OSError, path: Path) -> OSError:
+    """The error itself, or, where the disk or a quota is full, one that says so and what to do."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    return OSError(error.errno, "the disk is full: make room and run again, what is here already stays", str(path))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file (UTF-8) as write_file does."""
+    write_file(path, text.encode())
 
 
 def write_record(root: Path, record: Record) -> None:
     """Seal the stage."""
-    write_atomically(root / record.folder / "record.json", record.model_dump_json(indent=1) + "\n")
+    write_text(root / record.folder / "record.json", record.model_dump_json(indent=1) + "\n")
 
 
 def read_record(root: Path, stage: str, key: str) -> Record | None:

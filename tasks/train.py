@@ -18,7 +18,7 @@ from stylegan.config import TrainConfig
 from tasks.errors import Diverged, PipelineError, Refused, Stopped
 from tasks.job import Job, Progress
 from tasks.stage import Outcome, Place, stage
-from tasks.store import Record, digest_of, write_atomically
+from tasks.store import Record, digest_of, write_text
 from tasks.track import Progress as Bar
 from tasks.track import publish_image
 
@@ -75,12 +75,12 @@ def checkpoint_digest(folder: Path) -> str:
 def _train(at: Place, config: TrainConfig, shards: Path, start: Path | None, before: Record | None = None) -> Outcome:
     run = _run_folder(at)
     asked = {"config": config.model_dump(mode="json"), "shards": str(shards), "start": str(start) if start else None}
-    write_atomically(run / "job.json", json.dumps(asked, indent=1))
+    write_text(run / "job.json", json.dumps(asked, indent=1))
     at.progress.say(f"in {run}")
     _run_child(run, config, at)
     done = json.loads((run / "done.json").read_text(encoding="utf-8"))
     # The weights' digest stands for the model: what follows is done again only when the weights differ.
-    write_atomically(at.folder / "model.json", json.dumps({"sha256": done["sha256"], "kimg": done["kimg"]}))
+    write_text(at.folder / "model.json", json.dumps({"sha256": done["sha256"], "kimg": done["kimg"]}))
     name = run.relative_to(at.job.root).as_posix()
     runs = [*(before.facts["runs"] if before else []), name]
     facts = {"run": name, "runs": runs, **done, **_speed(run)}
@@ -106,7 +106,7 @@ def _run_folder(at: Place) -> Path:
             break
         except FileExistsError:  # another job took the number
             number += 1
-    write_atomically(noted, json.dumps({"run": run.relative_to(at.job.root).as_posix()}))
+    write_text(noted, json.dumps({"run": run.relative_to(at.job.root).as_posix()}))
     return run
 
 

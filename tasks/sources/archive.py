@@ -19,8 +19,8 @@ from tasks.sources.found import (
     is_hidden,
     keep_bytes,
     matches,
-    read_record,
-    write_record,
+    read_found,
+    write_found,
 )
 from tasks.sources.transfer import PATIENCE, Patience, fetch, is_url
 from tasks.sources.unpack import Limits, Unpacking
@@ -56,10 +56,10 @@ def find_in_archive(
     transfer nor unpacking is done again. IntegrityError when the archive is damaged or not the one that was expected.
     """
     record = work / f"found-{facts_digest(archive_fingerprint(config))}.jsonl"
-    if (files := read_record(record)) is None:
+    if (files := read_found(record)) is None:
         check_archive(config)
         files = unpack_archive(config, _obtain(config, work, progress, patience), work, progress)
-        write_record(record, files)
+        write_found(record, files)
     return iter(files)
 
 

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests.sources import FolderSource
-from tasks.sources.found import Found, Origins, Progress, class_label, is_hidden, keep_bytes, matches, write_file
+from tasks.sources.found import Found, Origins, Progress, class_label, is_hidden, keep_bytes, matches
+from tasks.store import write_file
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fnmatch
 import hashlib
 import json
@@ -10,6 +9,8 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
+
+from tasks.store import write_file
 
 # progress(done, total or None where nobody knows, unit: "bytes" | "files" | "pictures")
 Progress = Callable[[int, int | None, str], None]
@@ -88,42 +89,20 @@ def keep_bytes(data: bytes, folder: Path) -> tuple[str, Path]:
     return digest, path
 
 
-def write_file(path: Path, data: bytes, sync: bool = True) -> None:
-    """Write a file so that under its name there is never half of it; sync=False leaves the disk to sync_disk."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as out:
-            out.write(data)
-            if sync:
-                out.flush()
-                os.fsync(out.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise explain_disk_full(error, path) from error
-
-
-def explain_disk_full(error: OSError, path: Path) -> OSError:
-    """The error itself, or, where the disk or a quota is full, one that says so and what to do."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return error
-    return OSError(error.errno, "the disk is full: make room and run again, what is here already stays", str(path))
-
-
 def sync_disk() -> None:
     """Let everything written so far reach the disk: one call for a hundred thousand files instead of one each."""
     os.sync()
 
 
-def write_record(path: Path, files: Iterable[Found]) -> None:
+def write_found(path: Path, files: Iterable[Found]) -> None:
     """Write down, last of all, what a source gave; the record being there means that all of it is."""
     lines = [json.dumps([file.origin, str(file.path.relative_to(path.parent)), *file[2:]]) for file in files]
     sync_disk()
     write_file(path, "\n".join(lines).encode())
 
 
-def read_record(path: Path) -> list[Found] | None:
-    """What write_record wrote, None when there is no record or a file of it is gone; paths follow a moved folder."""
+def read_found(path: Path) -> list[Found] | None:
+    """What write_found wrote, None when there is no record or a file of it is gone; paths follow a moved folder."""
     if not path.is_file():
         return None
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -17,10 +17,10 @@ from tasks.sources.found import (
     content_path,
     facts_digest,
     keep_bytes,
-    read_record,
-    write_file,
-    write_record,
+    read_found,
+    write_found,
 )
+from tasks.store import write_file
 
 # Pictures a process draws at a time: seconds of work. What is interrupted loses no more than one group a process.
 GROUP = 16
@@ -50,11 +50,11 @@ def draw_toon(config: ToonSource, work: Path, progress: Progress) -> Iterator[Fo
     """
     version = facts_digest(toon_fingerprint(config))
     record = work / f"found-{version}.jsonl"
-    if (files := read_record(record)) is None:
+    if (files := read_found(record)) is None:
         drawn = _draw_all(config, work, work / f"drawn-{version}.jsonl", progress)
         write_file(work / "truth.jsonl", "".join(json.dumps(one.truth) + "\n" for one in drawn).encode())
         files = [Found(one.origin, content_path(work, one.id), one.id, one.bytes, None) for one in drawn]
-        write_record(record, files)
+        write_found(record, files)
     return iter(files)
 
 

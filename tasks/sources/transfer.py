@@ -18,7 +18,8 @@ import httpx
 
 from tasks.errors import IntegrityError, PipelineError, Refused, SourceUnavailable
 from tasks.sources.expected import MOST_HEAD, Expected, check_file, page_instead, web_page_title
-from tasks.sources.found import Progress, explain_disk_full, write_file
+from tasks.sources.found import Progress
+from tasks.store import explain_disk_full, write_file
 
 logger = logging.getLogger(__name__)
 
