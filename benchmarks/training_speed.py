@@ -20,11 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan import stylegan2
-from stylegan.architectures import build_networks
-from stylegan.config import TrainConfig, resolve
+from stylegan.architectures import build_networks, stylegan2
+from stylegan.config import TrainConfig
 from stylegan.operators import demodulation, upfirdn2d
 from stylegan.phases import TrainState, draw_step, new_state, train_step
+from stylegan.presets import resolve
 from stylegan.training import choose_device
 
 
@@ -107,7 +107,7 @@ def measure(config: TrainConfig, steps: int, turns: int) -> tuple[float, float]:
 def main() -> None:
     """Print one line a preset."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--presets", default="toon", help="names in stylegan.config.PRESETS, with commas between")
+    parser.add_argument("--presets", default="toon", help="names in stylegan.presets.PRESETS, with commas between")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = what the preset says")
     parser.add_argument("--steps", type=int, default=16, help="steps a turn; 16 are one cycle of lazy R1")
     parser.add_argument("--turns", type=int, default=3, help="turns of each formulation; the best one counts")

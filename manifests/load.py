@@ -14,6 +14,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from manifests.schema import Manifest
+from stylegan.config import DEFAULT_ARCHITECTURE
 
 Location = tuple[str | int, ...]
 
@@ -117,10 +118,15 @@ def _locate(location: Location, node: Any) -> tuple[Location, int | None]:
             line, node = _line(node, part, "key"), node[part]
         elif isinstance(node, list) and isinstance(part, int) and part < len(node):
             line, node = _line(node, part, "item"), node[part]
-        elif isinstance(node, dict) and number < len(location) - 1 and node.get("kind") == part:
+        elif isinstance(node, dict) and number < len(location) - 1 and part in _tags(node):
             continue
         names.append(part)
     return tuple(names), line
+
+
+def _tags(node: dict[str, Any]) -> tuple[Any, ...]:
+    """What pydantic may call the branch of a union that this section took: its kind, or its network's architecture."""
+    return node.get("kind"), node.get("architecture", DEFAULT_ARCHITECTURE)
 
 
 def _line(node: Any, part: str | int, what: str) -> int:
@@ -132,9 +138,7 @@ def _keys_at(model: type[BaseModel], location: Location) -> set[str]:
     """The keys that the section at this location knows."""
     models = [model]
     for part in location:
-        tagged = [
-            m for m in models if "kind" in m.model_fields and part in typing.get_args(m.model_fields["kind"].annotation)
-        ]
+        tagged = [m for m in models if part in _names_of(m)]
         if tagged:
             models = tagged
         elif isinstance(part, str):
@@ -142,6 +146,12 @@ def _keys_at(model: type[BaseModel], location: Location) -> set[str]:
                 inner for m in models if part in m.model_fields for inner in _models_in(m.model_fields[part].annotation)
             ]
     return {name for m in models for name in m.model_fields}
+
+
+def _names_of(model: type[BaseModel]) -> set[str]:
+    """The tags under which a union knows this model."""
+    tags = [model.model_fields[name].annotation for name in ("kind", "architecture") if name in model.model_fields]
+    return {name for tag in tags for name in typing.get_args(tag)}
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

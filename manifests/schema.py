@@ -10,10 +10,11 @@ from imaging.crop import CropConfig
 from imaging.dedup import DedupConfig
 from imaging.upscale import UpscaleConfig
 from manifests.sources import Source
-from stylegan.config import PRESETS, TrainConfig
+from stylegan.config import TrainConfig
 from stylegan.figures import FIGURES, FigureConfig
 from stylegan.films import FILMS, FilmConfig
 from stylegan.metrics import SlicedWassersteinConfig
+from stylegan.presets import PRESETS, recipe
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -136,11 +137,7 @@ def _training(asked: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     preset = asked.get("preset", "auto")
     if preset not in PRESETS:
         raise ValueError(f"train.preset {preset!r} is unknown: choose one of {', '.join(sorted(PRESETS))}")
-    values = {**PRESETS[preset], **asked, **given}
-    values.pop("preset", None)
-    if isinstance(asked.get("network", {}), dict):
-        values["network"] = {**PRESETS[preset].get("network", {}), **asked.get("network", {})}
-    return values
+    return recipe(preset, {k: v for k, v in asked.items() if k != "preset"}) | given
 
 
 if __name__ == "__main__":

@@ -1,20 +1,33 @@
-"""What can be asked of a training: the network's shape and the recipe, and whole recipes by name."""
+"""What can be asked of a training: the networks' shape and the recipe."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+DEFAULT_ARCHITECTURE = "stylegan2"
 
 
 class NetworkConfig(BaseModel):
-    """The shape of generator and discriminator."""
+    """What every generator and discriminator has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    architecture: str = Field(default="stylegan2", description="A name in stylegan.architectures.ARCHITECTURES.")
+    architecture: str = Field(description="A name in stylegan.architectures.ARCHITECTURES.")
     z_dim: int = Field(default=512, ge=4, description="Size of the latent code.")
     w_dim: int = Field(default=512, ge=4, description="Size of the intermediate latent code.")
+    num_labels: int = Field(default=0, ge=0, description="Classes that the networks are told; 0: none.")
+    image_channels: int = Field(default=3, ge=1, le=4, description="1 grey, 3 RGB, 4 RGB and alpha.")
+    minibatch_group: int = Field(default=4, ge=1, description="Images whose spread the discriminator sees together.")
+    head: Literal["linear", "san"] = Field(
+        default="linear", description="The discriminator's last layer; san: direction-normalised (arXiv:2301.12811)."
+    )
+
+
+class StyleConfig(NetworkConfig):
+    """What the StyleGANs share: a mapping network, channels by resolution, StyleGAN2's discriminator."""
+
     mapping_layers: int = Field(default=8, ge=1, le=16, description="Layers of the mapping network.")
     mapping_lr_multiplier: float = Field(
         default=0.01, gt=0, description="Learning rate of the mapping network, relative."
@@ -23,15 +36,112 @@ class NetworkConfig(BaseModel):
         default=32768, ge=64, description="Channels at a resolution are channel_base / resolution, ..."
     )
     channel_max: int = Field(default=512, ge=4, description="... and at most so many.")
-    noise: bool = Field(default=True, description="Whether the generator adds noise to its layers.")
-    minibatch_group: int = Field(default=4, ge=1, description="Images whose spread the discriminator sees together.")
     conv_clamp: float | None = Field(
         default=None, gt=0, description="Activations are clamped to +- this; none: not at all."
+    )
+    discriminator: Literal["resnet", "skip", "orig"] = Field(
+        default="resnet", description="How the discriminator joins resolutions (Karras et al. 2020, figure 7)."
+    )
+    mapping_layers_D: int = Field(  # noqa: N815
+        default=8, ge=1, le=16, description="Layers of the discriminator's mapping of labels."
     )
 
     def channels(self, resolution: int) -> int:
         """Channels of the layers at one resolution."""
         return min(self.channel_base // resolution, self.channel_max)
+
+
+class StyleGAN2Config(StyleConfig):
+    """The shape of a StyleGAN2."""
+
+    architecture: Literal["stylegan2"] = "stylegan2"
+    generator: Literal["skip", "resnet", "orig"] = Field(
+        default="skip", description="How the generator joins resolutions (Karras et al. 2020, figure 7)."
+    )
+    noise: bool = Field(default=True, description="Whether the generator adds noise to its layers.")
+
+
+class StyleGAN1Config(StyleConfig):
+    """The shape of a StyleGAN."""
+
+    architecture: Literal["stylegan1"] = "stylegan1"
+    channel_base: int = Field(
+        default=16384, ge=64, description="Channels at a resolution are channel_base / resolution, ..."
+    )
+    noise: bool = Field(default=True, description="Whether the generator adds noise to its layers.")
+
+
+class StyleGAN3Config(StyleConfig):
+    """The shape of a StyleGAN3: t keeps translations, r keeps rotations too."""
+
+    architecture: Literal["stylegan3-t", "stylegan3-r"]
+    mapping_layers: int = Field(default=2, ge=1, le=16, description="Layers of the mapping network.")
+    num_layers: int = Field(default=14, ge=2, description="Layers of the synthesis network, the last one aside.")
+    magnitude_decay: float = Field(
+        default=0.999, ge=0, lt=1, description="Decay per step of the running mean of the layers' input magnitudes."
+    )
+
+
+class R3GANConfig(NetworkConfig):
+    """The shape of an R3GAN (arXiv:2501.05441)."""
+
+    architecture: Literal["r3gan"] = "r3gan"
+    z_dim: int = Field(default=64, ge=4, description="Size of the latent code.")
+
+
+class DCGANConfig(NetworkConfig):
+    """The shape of a DCGAN (arXiv:1511.06434): small, for smoke tests."""
+
+    architecture: Literal["dcgan"] = "dcgan"
+    z_dim: int = Field(default=100, ge=4, description="Size of the latent code.")
+    channels: int = Field(default=64, ge=4, description="Channels at half the resolution; each halving doubles them.")
+
+
+def _architecture(value: Any) -> str:
+    """The tag of the union below; a network of which none is named is a StyleGAN2."""
+    if isinstance(value, dict):
+        return str(value.get("architecture", DEFAULT_ARCHITECTURE))
+    return str(getattr(value, "architecture", DEFAULT_ARCHITECTURE))
+
+
+AnyNetworkConfig = Annotated[
+    Annotated[StyleGAN2Config, Tag("stylegan2")]
+    | Annotated[StyleGAN1Config, Tag("stylegan1")]
+    | Annotated[StyleGAN3Config, Tag("stylegan3-t")]
+    | Annotated[StyleGAN3Config, Tag("stylegan3-r")]
+    | Annotated[R3GANConfig, Tag("r3gan")]
+    | Annotated[DCGANConfig, Tag("dcgan")],
+    Discriminator(_architecture),
+]
+
+
+class AugmentConfig(BaseModel):
+    """Adaptive discriminator augmentation (Karras et al. 2020, arXiv:2006.06676)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mode: Literal["none", "fixed", "adaptive"] = Field(
+        default="none", description="Whether the discriminator's pictures are augmented, and how p is set."
+    )
+    p: float = Field(default=0.0, ge=0, description="Probability of every transformation; adaptive: where it starts.")
+    target: float = Field(default=0.6, ge=-1, le=1, description="Adaptive: what the mean sign of D(real) is held at.")
+    kimg: float = Field(default=500.0, gt=0, description="Adaptive: kimg that p takes from 0 to 1 at the fastest.")
+    interval: int = Field(default=4, ge=1, description="Adaptive: steps between adjustments.")
+    transforms: tuple[str, ...] = Field(
+        default=("bgc",), description="Names of transformations or of their groups (stylegan.augment.TRANSFORMS)."
+    )
+
+
+class GrowthConfig(BaseModel):
+    """Progressive growing (Karras et al. 2018, arXiv:1710.10196): from a small size to the whole resolution."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start: int = Field(default=8, ge=4, description="Width and height in px of the first size.")
+    fade_kimg: float = Field(default=600.0, ge=0, description="kimg over which a new size fades in.")
+    stable_kimg: float = Field(default=600.0, ge=0, description="kimg that a size is trained for once it is there.")
+    batch: dict[int, int] = Field(default={}, description="Images a step by size; other sizes: train.batch.")
+    lr: dict[int, float] = Field(default={}, description="Learning rate by size; other sizes: lr_G and lr_D.")
 
 
 class TrainConfig(BaseModel):
@@ -49,7 +159,7 @@ class TrainConfig(BaseModel):
         default=None, ge=1, description="Images at a time within a step; none: the whole batch."
     )
     mirror: bool = Field(default=True, description="Whether half of the real pictures are shown mirrored.")
-    network: NetworkConfig = Field(default=NetworkConfig(), description="Shape of the networks.")
+    network: AnyNetworkConfig = Field(default=StyleGAN2Config(), description="Shape of the networks.")
     lr_G: float | Literal["auto"] = Field(  # noqa: N815
         default="auto", description='Generator\'s learning rate; "auto" = 0.002 from 1024 px up, 0.0025 below.'
     )
@@ -57,10 +167,20 @@ class TrainConfig(BaseModel):
         default="auto", description='Discriminator\'s learning rate; "auto" as for lr_G.'
     )
     betas: tuple[float, float] = Field(default=(0.0, 0.99), description="Adam's decay rates.")
-    gamma: float | Literal["auto"] = Field(
-        default="auto", description='Weight of R1; "auto" = 0.0002 resolution^2 / batch.'
+    generator_interval: int = Field(default=1, ge=1, description="Steps of the discriminator for one of the generator.")
+    loss: Literal["logistic", "wgan", "relativistic"] = Field(
+        default="logistic", description="A name in stylegan.losses.LOSSES."
     )
-    r1_interval: int = Field(default=16, ge=0, description="Steps between R1 penalties; 0 = none.")
+    penalty: Literal["r1", "r1+r2", "gradient"] = Field(
+        default="r1", description="On the discriminator's gradient at reals, at reals and fakes, or between them."
+    )
+    gamma: float | Literal["auto"] = Field(
+        default="auto", description='Weight of the penalty; "auto" = 0.0002 resolution^2 / batch, of "gradient" 10.'
+    )
+    r1_interval: int = Field(
+        default=16, ge=0, description="Steps between penalties; 1 = one step with the loss, 0 = none."
+    )
+    drift: float = Field(default=0.0, ge=0, description="Weight of the squared logits of reals (wgan: 0.001).")
     path_interval: int = Field(default=4, ge=0, description="Steps between path-length penalties; 0 = none.")
     path_weight: float = Field(default=2.0, ge=0, description="Weight of the path-length penalty.")
     path_batch_shrink: int = Field(default=2, ge=1, description="The path-length penalty sees 1 / this of the batch.")
@@ -71,6 +191,11 @@ class TrainConfig(BaseModel):
     ema_rampup: float | None = Field(
         default=0.05, gt=0, description="The half-life is at most this share of the images seen; none: never shortened."
     )
+    augment: AugmentConfig = Field(default=AugmentConfig(), description="Augmentation of what the discriminator sees.")
+    growth: GrowthConfig | None = Field(default=None, description="Progressive growing; none: whole size at once.")
+    freeze_D: int = Field(  # noqa: N815
+        default=0, ge=0, description="The discriminator's first so many blocks stay as the donor's (freeze-D)."
+    )
     tick_kimg: float = Field(default=4.0, gt=0, description="kimg between status lines.")
     sample_kimg: float | None = Field(
         default=None, gt=0, description="kimg between sample grids; none: with checkpoints."
@@ -80,6 +205,16 @@ class TrainConfig(BaseModel):
     sample_columns: int = Field(default=8, ge=1, le=64, description="Columns of the sample grid.")
     sample_rows: int = Field(default=4, ge=1, le=64, description="Rows of the sample grid.")
     sample_seed: int = Field(default=0, ge=0, description="Seed of the sample grid's latents, apart from `seed`.")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="Number format of the layers at the highest resolutions."
+    )
+    low_precision_sizes: int = Field(
+        default=4, ge=0, description="How many of the highest resolutions work in `precision`."
+    )
+    compile: bool = Field(default=False, description="Whether torch.compile makes one graph of every phase.")
+    cache: Literal["auto", "none", "ram", "device"] = Field(
+        default="auto", description="Where decoded faces are kept; auto: where they fit."
+    )
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto = cuda where there is one."
     )
@@ -108,8 +243,10 @@ class TrainConfig(BaseModel):
 
     @property
     def r1_gamma(self) -> float:
-        """Weight of R1 with "auto" resolved."""
-        return 0.0002 * self.resolution**2 / self.batch if self.gamma == "auto" else self.gamma
+        """Weight of the penalty with "auto" resolved."""
+        if self.gamma != "auto":
+            return self.gamma
+        return 10.0 if self.penalty == "gradient" else 0.0002 * self.resolution**2 / self.batch
 
     @property
     def ema_half_life(self) -> float:
@@ -120,78 +257,3 @@ class TrainConfig(BaseModel):
     def num_steps(self) -> int:
         """Optimiser steps of the whole training: the last one reaches kimg."""
         return -(-round(self.kimg * 1000) // self.batch)
-
-
-# Rough faces at 64 px on two CPU cores in minutes. Small batches, because early progress goes by steps and not by
-# pictures; few channels at 64 px, where they cost most; a strong R1; no noise, which showed as speckle after so short a
-# training. What was tried beside it: docs/decisions.md.
-SMALL: dict[str, Any] = {
-    "resolution": 64,
-    "batch": 8,
-    "lr_G": 0.004,
-    "lr_D": 0.004,
-    "gamma": 2.0,
-    "path_interval": 0,
-    "threads": 1,  # two threads gain a third when alone on the cores, and lose all when not
-    "ema_kimg": 0.5,
-    "tick_kimg": 0.5,
-    "sample_kimg": 1.0,
-    "snapshot_kimg": 4.0,
-    "style_mixing": 0.5,
-    "network": {
-        "z_dim": 64,
-        "w_dim": 64,
-        "mapping_layers": 2,
-        "channel_base": 512,
-        "channel_max": 96,
-        "noise": False,
-    },
-}
-
-# Whole recipes. Numbers without a run behind them are the cited papers'.
-PRESETS: dict[str, dict[str, Any]] = {
-    # The reference's settings for one GPU (stylegan2-ada-pytorch, cfg "auto"), below 512 px.
-    "auto": {
-        "kimg": 25000.0,
-        "batch": 32,
-        "network": {"mapping_layers": 2, "channel_base": 16384, "conv_clamp": 256.0},
-    },
-    # StyleGAN2 configuration F at 1024 px (Karras et al. 2020, table 1). Not yet run.
-    "config-f": {
-        "resolution": 1024,
-        "kimg": 25000.0,
-        "batch": 32,
-        "micro_batch": 4,
-        "lr_G": 0.002,
-        "lr_D": 0.002,
-        "gamma": 10.0,
-        "ema_kimg": 10.0,
-        "ema_rampup": None,
-        "network": {"channel_base": 32768, "conv_clamp": 256.0},
-    },
-    # The CelebA tutorial's numbers at 128 px: Adam 0.001 for both, batch 16, code 512. It counts 600,000 pictures
-    # a size, 37,500 steps, over the sizes 8 .. 128 (its seven captions agree): 5 x 600 kimg. Not yet run.
-    "celeba128": {
-        "resolution": 128,
-        "kimg": 3000.0,
-        "batch": 16,
-        "lr_G": 0.001,
-        "lr_D": 0.001,
-        "snapshot_kimg": 160.0,  # the tutorial saves every 10,000 steps of 16
-        "network": {"channel_base": 16384},
-    },
-    # Recognisable faces from some 800 drawn ones.
-    "toon": {**SMALL, "kimg": 32.0},
-    # A few hundred real faces: shows that the pipeline works; faces worth looking at need more of them, and a GPU.
-    "photos": {**SMALL, "kimg": 16.0},
-    "illustrations": {**SMALL, "kimg": 16.0},
-}
-
-
-def resolve(preset: str, overrides: dict[str, Any] | None = None) -> TrainConfig:
-    """The preset's recipe with single values replaced; values within `network` are replaced one by one too."""
-    if preset not in PRESETS:
-        raise ValueError(f"no preset is called {preset!r}: choose one of {', '.join(sorted(PRESETS))}")
-    values = dict(overrides or {})
-    network = {**PRESETS[preset].get("network", {}), **values.pop("network", {})}
-    return TrainConfig.model_validate({**PRESETS[preset], **values, "network": network})

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylegan.architectures import build_networks
+from stylegan.architectures import Discriminator, Generator, Noise, build_networks
 from stylegan.checkpoint import MODEL, STATE, load_weights, read_model_file, read_record, read_tensors
 from stylegan.config import TrainConfig
 from stylegan.random import generator
-from stylegan.stylegan2 import Discriminator, Generator, Noise
 
 SYNTHESIS_BATCH = 32  # images made at a time; each is made from its own w alone
 
@@ -87,7 +86,7 @@ class Model:
         if noise != "random":
             return noise
         keyed = generator(seed, "sample/noise", part, device=self.device)
-        sizes = self.G.synthesis.noise_sizes
+        sizes = self.G.noise_sizes
         return [torch.randn(count, 1, size, size, generator=keyed, device=self.device) for size in sizes]
 
     def sample(

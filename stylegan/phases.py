@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from stylegan import losses
+from stylegan.architectures import Discriminator, Generator, Noise
 from stylegan.config import TrainConfig
 from stylegan.random import generator
-from stylegan.stylegan2 import Discriminator, Generator, Noise
 
 Stats = dict[str, Tensor]
 
@@ -71,10 +71,10 @@ def draw_latents(config: TrainConfig, G: Generator, phase: str, step: int, count
     if config.style_mixing and torch.rand([], generator=cpu) < config.style_mixing:
         crossover = int(torch.randint(1, G.num_ws, [], generator=cpu))
         mixed = torch.randn(count, G.z_dim, generator=cpu).to(device)
-    if not config.network.noise:
+    if not G.noise_sizes:
         return Latents(z, mixed, crossover, "none")
     keyed = generator(config.seed, f"{phase}/noise", step, device=device)
-    sizes = G.synthesis.noise_sizes
+    sizes = G.noise_sizes
     return Latents(z, mixed, crossover, [torch.randn(count, 1, s, s, generator=keyed, device=device) for s in sizes])
 
 

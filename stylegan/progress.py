@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stylegan.architectures import Generator
 from stylegan.config import TrainConfig
 from stylegan.faces import Faces, to_pixels
 from stylegan.phases import Stats
 from stylegan.random import batch_indices, generator
-from stylegan.stylegan2 import Generator
 
 SAMPLE_BATCH = 16
 

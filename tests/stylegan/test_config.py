@@ -4,7 +4,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from stylegan.config import PRESETS, TrainConfig, resolve
+from stylegan.config import TrainConfig
+from stylegan.presets import PRESETS, resolve
 from stylegan.random import batch_indices, generator, key_hash
 
 

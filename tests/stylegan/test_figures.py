@@ -7,19 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from stylegan.architectures import build_networks
+from stylegan.architectures import Generator, build_networks
 from stylegan.canvas import Image, label_grid, resize_tile, tile_size, to_image
-from stylegan.config import NetworkConfig, TrainConfig
+from stylegan.config import StyleGAN2Config, TrainConfig
 from stylegan.figures import FIGURES, FigureConfig, make_faces, write_image
 from stylegan.latents import looping_walk, seed_latents, slerp
 from stylegan.model import Model
-from stylegan.stylegan2 import Generator
 
 
 def tiny_model(resolution: int) -> Model:
     """A random network whose mean face differs from its samples."""
     torch.manual_seed(resolution)
-    network = NetworkConfig(z_dim=8, w_dim=8, mapping_layers=2, channel_base=16 * resolution, channel_max=8)
+    network = StyleGAN2Config(z_dim=8, w_dim=8, mapping_layers=2, channel_base=16 * resolution, channel_max=8)
     config = TrainConfig(resolution=resolution, network=network)
     G, _ = build_networks(network, resolution)
     assert isinstance(G, Generator)

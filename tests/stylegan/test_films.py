@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from stylegan.architectures import build_networks
+from stylegan.architectures import Generator, build_networks
 from stylegan.canvas import Image
-from stylegan.config import NetworkConfig, TrainConfig
+from stylegan.config import StyleGAN2Config, TrainConfig
 from stylegan.films import FILMS, FilmConfig, FilmSubject, make_film, montage_grids, sample_paths, write_film
 from stylegan.model import Model
-from stylegan.stylegan2 import Generator
 
 QUICK = {"preset": "ultrafast", "crf": 12, "threads": 1}
 
@@ -23,7 +22,7 @@ QUICK = {"preset": "ultrafast", "crf": 12, "threads": 1}
 @pytest.fixture(scope="module")
 def model() -> Model:
     torch.manual_seed(0)
-    network = NetworkConfig(z_dim=16, w_dim=16, mapping_layers=1, channel_base=128, channel_max=8)
+    network = StyleGAN2Config(z_dim=16, w_dim=16, mapping_layers=1, channel_base=128, channel_max=8)
     G, _ = build_networks(network, 16)
     assert isinstance(G, Generator)
     G.mapping.w_avg.normal_()

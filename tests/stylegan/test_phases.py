@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stylegan.architectures import build_networks
-from stylegan.config import NetworkConfig, TrainConfig
+from stylegan.config import StyleGAN2Config, TrainConfig
 from stylegan.phases import (
     Diverged,
     Draws,
@@ -22,7 +22,7 @@ from stylegan.phases import (
     train_step,
 )
 
-SMALL = NetworkConfig(z_dim=32, w_dim=32, mapping_layers=2, channel_base=256, channel_max=16)
+SMALL = StyleGAN2Config(z_dim=32, w_dim=32, mapping_layers=2, channel_base=256, channel_max=16)
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ import torch
 
 import stylegan
 from stylegan.checkpoint import MODEL, RECORD, STATE, IntegrityError, newest_valid, read_record
-from stylegan.config import resolve
 from stylegan.faces import Faces
+from stylegan.presets import resolve
 from stylegan.training import Stop, load_batch, locked, read_job, run_job
 
 MakeRun = Callable[..., Path]

@@ -5,84 +5,26 @@ Weights carry the reference's names (`synthesis.b8.conv0.affine.weight`), so its
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
-from typing import Literal, cast
+from collections.abc import Iterator
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylegan.config import NetworkConfig
+from stylegan.architectures import networks
+from stylegan.architectures.layers import Dense, MappingNetwork
+from stylegan.architectures.networks import Judgement, Networks, Noise
+from stylegan.config import StyleConfig, StyleGAN2Config
 from stylegan.operators import (
     bias_act,
     downsampling_conv2d,
     minibatch_std,
     modulated_conv2d,
-    normalize_second_moment,
     resample_filter,
     upsample2d,
 )
-
-Noise = Literal["const", "none"] | Sequence[Tensor]
-
-W_AVG_BETA = 0.998  # decay of the running mean of w, per step
-
-
-class Dense(nn.Module):
-    """A fully connected layer with equalised learning rate."""
-
-    def __init__(
-        self, inputs: int, outputs: int, *, activation: str = "linear", lr_multiplier: float = 1.0, bias: float = 0.0
-    ) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr_multiplier)
-        self.bias = nn.Parameter(torch.full([outputs], bias))
-        self.activation = activation
-        self.weight_gain = lr_multiplier / math.sqrt(inputs)
-        self.bias_gain = lr_multiplier
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, inputs] -> [N, outputs]."""
-        y = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
-        return bias_act(y, activation=self.activation)
-
-
-class Mapping(nn.Module):
-    """From latent z to intermediate latent w."""
-
-    w_avg: Tensor
-
-    def __init__(self, config: NetworkConfig, num_ws: int) -> None:
-        super().__init__()
-        self.num_ws = num_ws
-        self.num_layers = config.mapping_layers
-        sizes = [config.z_dim] + [config.w_dim] * config.mapping_layers
-        for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
-            layer = Dense(inputs, outputs, activation="lrelu", lr_multiplier=config.mapping_lr_multiplier)
-            self.add_module(f"fc{i}", layer)
-        self.register_buffer("w_avg", torch.zeros(config.w_dim))
-
-    def forward(self, z: Tensor) -> Tensor:
-        """[N, z_dim] -> [N, w_dim], before truncation and before it is repeated for the layers."""
-        x = normalize_second_moment(z.to(self.w_avg.dtype))
-        for i in range(self.num_layers):
-            x = self.get_submodule(f"fc{i}")(x)
-        return x
-
-    @torch.no_grad()
-    def track(self, w: Tensor) -> None:
-        """Move the running mean of w towards the mean of a whole batch, [N, w_dim]."""
-        self.w_avg.copy_(w.mean(dim=0).lerp(self.w_avg, W_AVG_BETA))
-
-    def truncate(self, w: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
-        """w for every layer, [N, num_ws, w_dim], drawn towards the mean by psi in the first `cutoff` layers."""
-        ws = w[:, None].repeat(1, self.num_ws, 1)
-        if psi == 1:
-            return ws
-        kept = ws[:, cutoff:] if cutoff is not None else ws[:, :0]
-        return torch.cat([self.w_avg.lerp(ws[:, :cutoff], psi), kept], dim=1)
 
 
 class SynthesisLayer(nn.Module):
@@ -91,7 +33,9 @@ class SynthesisLayer(nn.Module):
     noise_const: Tensor
     kernel: Tensor
 
-    def __init__(self, config: NetworkConfig, inputs: int, outputs: int, resolution: int, *, up: bool = False) -> None:
+    def __init__(
+        self, config: StyleGAN2Config, inputs: int, outputs: int, resolution: int, *, up: bool = False
+    ) -> None:
         super().__init__()
         self.up = up
         self.clamp = config.conv_clamp
@@ -114,7 +58,7 @@ class SynthesisLayer(nn.Module):
 class ToRGB(nn.Module):
     """Modulated 1 x 1 convolution to colours, without demodulation."""
 
-    def __init__(self, config: NetworkConfig, inputs: int) -> None:
+    def __init__(self, config: StyleGAN2Config, inputs: int) -> None:
         super().__init__()
         self.clamp = config.conv_clamp
         self.affine = Dense(config.w_dim, inputs, bias=1.0)
@@ -133,7 +77,7 @@ class SynthesisBlock(nn.Module):
 
     kernel: Tensor
 
-    def __init__(self, config: NetworkConfig, resolution: int) -> None:
+    def __init__(self, config: StyleGAN2Config, resolution: int) -> None:
         super().__init__()
         outputs = config.channels(resolution)
         self.register_buffer("kernel", resample_filter(), persistent=False)
@@ -168,7 +112,7 @@ class SynthesisBlock(nn.Module):
 class Synthesis(nn.Module):
     """From w for every layer to a picture, as a sum of pictures of every resolution."""
 
-    def __init__(self, config: NetworkConfig, resolution: int) -> None:
+    def __init__(self, config: StyleGAN2Config, resolution: int) -> None:
         super().__init__()
         self.resolutions = [2**i for i in range(2, int(math.log2(resolution)) + 1)]
         self.has_noise = config.noise
@@ -208,22 +152,15 @@ class Synthesis(nn.Module):
         return image
 
 
-class Generator(nn.Module):
+class Generator(networks.Generator):
     """Mapping and synthesis."""
 
-    def __init__(self, config: NetworkConfig, resolution: int) -> None:
-        super().__init__()
-        self.z_dim = config.z_dim
-        self.w_dim = config.w_dim
-        self.resolution = resolution
+    def __init__(self, config: StyleGAN2Config, resolution: int) -> None:
+        super().__init__(config.z_dim, config.w_dim, resolution, config.num_labels, config.image_channels)
         self.synthesis = Synthesis(config, resolution)
         self.num_ws = self.synthesis.num_ws
-        self.mapping = Mapping(config, self.num_ws)
-
-    def forward(self, z: Tensor, psi: float = 1.0, cutoff: int | None = None, noise: Noise = "const") -> Tensor:
-        """[N, z_dim] -> [N, 3, H, W]."""
-        images: Tensor = self.synthesis(self.mapping.truncate(self.mapping(z), psi, cutoff), noise)
-        return images
+        self.noise_sizes = self.synthesis.noise_sizes if config.noise else []
+        self.mapping = MappingNetwork(config, self.num_ws)
 
 
 class Conv(nn.Module):
@@ -268,7 +205,7 @@ class Conv(nn.Module):
 class DiscriminatorBlock(nn.Module):
     """Two convolutions and a skip connection that halve the size."""
 
-    def __init__(self, config: NetworkConfig, resolution: int, *, first: bool) -> None:
+    def __init__(self, config: StyleConfig, resolution: int, *, first: bool) -> None:
         super().__init__()
         inputs, outputs, clamp = config.channels(resolution), config.channels(resolution // 2), config.conv_clamp
         self.fromrgb = Conv(3, inputs, 1, clamp=clamp) if first else None
@@ -288,7 +225,7 @@ class DiscriminatorBlock(nn.Module):
 class Epilogue(nn.Module):
     """From 4 x 4 features to a logit, with the spread of the group beside them."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: StyleConfig) -> None:
         super().__init__()
         channels = config.channels(4)
         self.group = config.minibatch_group
@@ -303,10 +240,10 @@ class Epilogue(nn.Module):
         return logits[:, 0]
 
 
-class Discriminator(nn.Module):
+class Discriminator(networks.Discriminator):
     """Residual discriminator."""
 
-    def __init__(self, config: NetworkConfig, resolution: int) -> None:
+    def __init__(self, config: StyleConfig, resolution: int) -> None:
         super().__init__()
         self.resolutions = [2**i for i in range(int(math.log2(resolution)), 2, -1)]
         for size in self.resolutions:
@@ -320,11 +257,11 @@ class Discriminator(nn.Module):
             x = self.get_submodule(f"b{size}")(x)
         return x
 
-    def epilogue(self, features: Tensor) -> Tensor:
+    def judge(self, features: Tensor, labels: Tensor | None = None) -> Judgement:
         """[N, C, 4, 4] -> logits [N]; an image's logit depends on its whole group (see minibatch_std)."""
-        logits: Tensor = self.b4(features)
-        return logits
+        return Judgement(self.b4(features))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[N, 3, H, W] in [-1, 1] -> logits [N]."""
-        return self.epilogue(self.features(images))
+
+def build(config: StyleGAN2Config, resolution: int) -> Networks:
+    """StyleGAN2 with fresh weights from torch's global generator."""
+    return Networks(Generator(config, resolution), Discriminator(config, resolution))
