@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def generator_loss(fake_logits: Tensor) -> Tensor:
+class Loss(NamedTuple):
+    """What generator and discriminator minimise, one value an image; larger logits are more real."""
+
+    generator: Callable[[Tensor, Tensor | None], Tensor]  # (fake_logits [N], real_logits [N] if `pairs`) -> [N]
+    discriminator: Callable[[Tensor, Tensor], Tensor]  # (real_logits [N], fake_logits [N]) -> [N]
+    pairs: bool = False  # whether the generator's loss needs the logits of reals too
+
+
+def generator_loss(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
     """Non-saturating logistic loss of the generator, [N]: -log sigmoid(D(G(z))) (Goodfellow et al. 2014)."""
     return F.softplus(-fake_logits)
 
@@ -19,14 +29,66 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return F.softplus(-real_logits) + F.softplus(fake_logits)
 
 
-def r1_penalty(images: Tensor, logits: Tensor) -> Tensor:
-    """Squared norm of the discriminator's gradient at real images, one value an image.
+def wasserstein_generator_loss(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+    """Generator's side of the Wasserstein distance, [N]: -D(G(z)) (Arjovsky et al. 2017, arXiv:1701.07875)."""
+    return -fake_logits
 
-    images [N, 3, H, W] must require grad; logits [N]. Differentiable twice.
-    R1 of Mescheder et al. 2018 (arXiv:1801.04406) without its gamma / 2: the caller weighs it.
+
+def wasserstein_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Discriminator's side of the Wasserstein distance, [N]: D(G(z)) - D(x)."""
+    return fake_logits - real_logits
+
+
+def relativistic_generator_loss(fake_logits: Tensor, real_logits: Tensor | None) -> Tensor:
+    """Relativistic pairing loss of the generator, [N]: fakes should look more real than the reals beside them.
+
+    -log sigmoid(D(G(z)) - D(x)); Jolicoeur-Martineau 2018 (arXiv:1807.00734), as Huang et al. 2024
+    (arXiv:2501.05441, eq. 2) use it.
+    """
+    assert real_logits is not None
+    return F.softplus(real_logits - fake_logits)
+
+
+def relativistic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Relativistic pairing loss of the discriminator, [N]: -log sigmoid(D(x) - D(G(z)))."""
+    return F.softplus(fake_logits - real_logits)
+
+
+LOSSES: dict[str, Loss] = {
+    "logistic": Loss(generator_loss, discriminator_loss),
+    "wgan": Loss(wasserstein_generator_loss, wasserstein_discriminator_loss),
+    "relativistic": Loss(relativistic_generator_loss, relativistic_discriminator_loss, pairs=True),
+}
+
+
+def r1_penalty(images: Tensor, logits: Tensor) -> Tensor:
+    """Squared norm of the discriminator's gradient at images, one value an image.
+
+    images [N, C, H, W] must require grad; logits [N]. Differentiable twice. At reals it is R1, at fakes R2, of
+    Mescheder et al. 2018 (arXiv:1801.04406) without its gamma / 2: the caller weighs it.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3))
+
+
+def interpolated(reals: Tensor, fakes: Tensor, t: Tensor) -> Tensor:
+    """Images between reals and fakes [N, C, H, W], at the fractions t [N] of the way to the reals."""
+    return torch.lerp(fakes, reals, t[:, None, None, None])
+
+
+def gradient_penalty(images: Tensor, logits: Tensor) -> Tensor:
+    """Squared distance of the gradient's norm from one at interpolated images, one value an image.
+
+    images [N, C, H, W] must require grad; logits [N]. Differentiable twice.
+    WGAN-GP of Gulrajani et al. 2017 (arXiv:1704.00028, eq. 3) without its lambda: the caller weighs it.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square()
+
+
+def drift_penalty(real_logits: Tensor) -> Tensor:
+    """Squared logits of reals, [N]: keeps those of WGAN-GP near zero (Karras et al. 2018, appendix A.1)."""
+    return real_logits.square()
 
 
 def path_lengths(images: Tensor, ws: Tensor, noise: Tensor, *, differentiable: bool = True) -> Tensor:
