@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+
+from stylegan.augment_names import transform_names
 
 DEFAULT_ARCHITECTURE = "stylegan2"
 
@@ -25,8 +27,8 @@ class NetworkConfig(BaseModel):
     )
 
 
-class StyleConfig(NetworkConfig):
-    """What the StyleGANs share: a mapping network, channels by resolution, StyleGAN2's discriminator."""
+class MappingConfig(NetworkConfig):
+    """What every StyleGAN has: a mapping network, and channels by resolution."""
 
     mapping_layers: int = Field(default=8, ge=1, le=16, description="Layers of the mapping network.")
     mapping_lr_multiplier: float = Field(
@@ -36,6 +38,15 @@ class StyleConfig(NetworkConfig):
         default=32768, ge=64, description="Channels at a resolution are channel_base / resolution, ..."
     )
     channel_max: int = Field(default=512, ge=4, description="... and at most so many.")
+
+    def channels(self, resolution: int) -> int:
+        """Channels of the layers at one resolution."""
+        return min(self.channel_base // resolution, self.channel_max)
+
+
+class StyleConfig(MappingConfig):
+    """What StyleGAN2 and 3 share beside it: StyleGAN2's discriminator."""
+
     conv_clamp: float | None = Field(
         default=None, gt=0, description="Activations are clamped to +- this; none: not at all."
     )
@@ -45,10 +56,6 @@ class StyleConfig(NetworkConfig):
     mapping_layers_D: int = Field(  # noqa: N815
         default=8, ge=1, le=16, description="Layers of the discriminator's mapping of labels."
     )
-
-    def channels(self, resolution: int) -> int:
-        """Channels of the layers at one resolution."""
-        return min(self.channel_base // resolution, self.channel_max)
 
 
 class StyleGAN2Config(StyleConfig):
@@ -61,8 +68,8 @@ class StyleGAN2Config(StyleConfig):
     noise: bool = Field(default=True, description="Whether the generator adds noise to its layers.")
 
 
-class StyleGAN1Config(StyleConfig):
-    """The shape of a StyleGAN."""
+class StyleGAN1Config(MappingConfig):
+    """The shape of a StyleGAN (arXiv:1812.04948)."""
 
     architecture: Literal["stylegan1"] = "stylegan1"
     channel_base: int = Field(
@@ -83,10 +90,23 @@ class StyleGAN3Config(StyleConfig):
 
 
 class R3GANConfig(NetworkConfig):
-    """The shape of an R3GAN (arXiv:2501.05441)."""
+    """The shape of an R3GAN (arXiv:2501.05441, appendix); the defaults are its for faces and for CIFAR-10."""
 
     architecture: Literal["r3gan"] = "r3gan"
     z_dim: int = Field(default=64, ge=4, description="Size of the latent code.")
+    w_dim: Literal[0] = Field(default=0, description="None: there is no mapping network.")
+    minibatch_group: Literal[1] = Field(default=1, description="One: its discriminator sees every image alone.")
+    channel_base: int = Field(
+        default=24576, ge=64, description="Channels at a resolution are channel_base / resolution, ..."
+    )
+    channel_max: int = Field(default=768, ge=4, description="... and at most so many.")
+    blocks: int = Field(default=2, ge=1, description="Residual blocks at every resolution.")
+    expansion: int = Field(default=2, ge=1, description="How many times wider a block is inside.")
+    group_width: int = Field(default=16, ge=1, description="Channels that a grouped convolution sees together.")
+
+    def channels(self, resolution: int) -> int:
+        """Channels between the blocks at one resolution."""
+        return min(self.channel_base // resolution, self.channel_max)
 
 
 class DCGANConfig(NetworkConfig):
@@ -94,6 +114,8 @@ class DCGANConfig(NetworkConfig):
 
     architecture: Literal["dcgan"] = "dcgan"
     z_dim: int = Field(default=100, ge=4, description="Size of the latent code.")
+    w_dim: Literal[0] = Field(default=0, description="None: there is no mapping network.")
+    minibatch_group: Literal[1] = Field(default=1, description="One: its discriminator sees every image alone.")
     channels: int = Field(default=64, ge=4, description="Channels at half the resolution; each halving doubles them.")
 
 
@@ -128,8 +150,15 @@ class AugmentConfig(BaseModel):
     kimg: float = Field(default=500.0, gt=0, description="Adaptive: kimg that p takes from 0 to 1 at the fastest.")
     interval: int = Field(default=4, ge=1, description="Adaptive: steps between adjustments.")
     transforms: tuple[str, ...] = Field(
-        default=("bgc",), description="Names of transformations or of their groups (stylegan.augment.TRANSFORMS)."
+        default=("bgc",),
+        validate_default=True,
+        description="Names of transformations, of their groups, or of sets of groups (stylegan.augment_names).",
     )
+
+    @field_validator("transforms")
+    @classmethod
+    def _expanded(cls, asked: tuple[str, ...]) -> tuple[str, ...]:
+        return transform_names(asked)
 
 
 class GrowthConfig(BaseModel):

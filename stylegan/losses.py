@@ -83,7 +83,8 @@ def gradient_penalty(images: Tensor, logits: Tensor) -> Tensor:
     WGAN-GP of Gulrajani et al. 2017 (arXiv:1704.00028, eq. 3) without its lambda: the caller weighs it.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return (torch.linalg.vector_norm(gradient, dim=(1, 2, 3)) - 1).square()
+    norm: Tensor = torch.linalg.vector_norm(gradient, dim=(1, 2, 3))  # its slope at zero is zero, not infinite
+    return (norm - 1).square()
 
 
 def drift_penalty(real_logits: Tensor) -> Tensor:

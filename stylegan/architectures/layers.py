@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylegan.config import StyleConfig
+from stylegan.config import MappingConfig
 from stylegan.operators import bias_act, normalize_second_moment
 
 W_AVG_BETA = 0.998  # decay of the running mean of w, per step
@@ -66,7 +66,7 @@ class MappingNetwork(LabelledLayers):
 
     w_avg: Tensor
 
-    def __init__(self, config: StyleConfig, num_ws: int) -> None:
+    def __init__(self, config: MappingConfig, num_ws: int) -> None:
         super().__init__(
             config.z_dim, config.num_labels, config.w_dim, config.mapping_layers, config.mapping_lr_multiplier
         )
