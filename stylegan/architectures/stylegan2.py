@@ -1,30 +1,25 @@
-"""StyleGAN2: mapping network, skip generator and residual discriminator (Karras et al. 2020, arXiv:1912.04958).
+"""StyleGAN2's generator: mapping network, and skip, residual or growing synthesis.
 
-Weights carry the reference's names (`synthesis.b8.conv0.affine.weight`), so its checkpoints map one to one.
+Karras et al. 2020 (arXiv:1912.04958), sections 2 and 4, figure 7. Weights carry the reference's names
+(`synthesis.b8.conv0.affine.weight`), so its checkpoints map one to one.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan.architectures import networks
-from stylegan.architectures.layers import Dense, MappingNetwork
-from stylegan.architectures.networks import Judgement, Networks, Noise
-from stylegan.config import StyleConfig, StyleGAN2Config
-from stylegan.operators import (
-    bias_act,
-    downsampling_conv2d,
-    minibatch_std,
-    modulated_conv2d,
-    resample_filter,
-    upsample2d,
-)
+from stylegan.architectures.layers import Dense, MappingNetwork, check_growth, fade_in, sizes_up_to
+from stylegan.architectures.networks import Growth, Networks, Noise
+from stylegan.architectures.stylegan2_discriminator import build_discriminator
+from stylegan.config import StyleGAN2Config
+from stylegan.operators import bias_act, modulated_conv2d, resample_filter, upsample2d
 
 
 class SynthesisLayer(nn.Module):
@@ -47,12 +42,13 @@ class SynthesisLayer(nn.Module):
             self.noise_strength = nn.Parameter(torch.zeros([]))
             self.register_buffer("noise_const", torch.randn(resolution, resolution))
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
-        """[N, inputs, h, w] -> [N, outputs, H, W]; noise [N or 1, 1, H, W]."""
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
+        """[N, inputs, h, w] -> [N, outputs, H, W], times gain; noise [N or 1, 1, H, W]."""
         x = modulated_conv2d(x, self.weight, self.affine(w), upsample=self.kernel if self.up else None)
         if noise is not None:
             x = x + noise * self.noise_strength
-        return bias_act(x, self.bias, activation="lrelu", clamp=self.clamp)
+        clamp = None if self.clamp is None else self.clamp * gain
+        return bias_act(x, self.bias, activation="lrelu", gain=math.sqrt(2) * gain, clamp=clamp)
 
 
 class ToRGB(nn.Module):
@@ -62,94 +58,204 @@ class ToRGB(nn.Module):
         super().__init__()
         self.clamp = config.conv_clamp
         self.affine = Dense(config.w_dim, inputs, bias=1.0)
-        self.weight = nn.Parameter(torch.randn(3, inputs, 1, 1))
-        self.bias = nn.Parameter(torch.zeros(3))
+        self.weight = nn.Parameter(torch.randn(config.image_channels, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(config.image_channels))
         self.weight_gain = 1 / math.sqrt(inputs)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """[N, inputs, H, W] -> [N, 3, H, W]."""
+        """[N, inputs, H, W] -> [N, C, H, W]."""
         style = self.affine(w) * self.weight_gain
         return bias_act(modulated_conv2d(x, self.weight, style, demodulate=False), self.bias, clamp=self.clamp)
 
 
-class SynthesisBlock(nn.Module):
-    """The layers of one resolution."""
+class UpsamplingSkip(nn.Module):
+    """1 x 1 convolution and upsampling: the short cut past a residual block."""
+
+    kernel: Tensor
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 1, 1))
+        self.weight_gain = 1 / math.sqrt(inputs)
+        self.register_buffer("kernel", resample_filter(), persistent=False)
+
+    def forward(self, x: Tensor, gain: float) -> Tensor:
+        """[N, inputs, h, w] -> [N, outputs, 2 h, 2 w], times gain."""
+        return upsample2d(F.conv2d(x, self.weight * (self.weight_gain * gain)), self.kernel)
+
+
+class FirstBlock(nn.Module):
+    """The layer of 4 x 4 px: it starts from a constant."""
+
+    num_convs = 1
+
+    def __init__(self, config: StyleGAN2Config, resolution: int, *, torgb: bool) -> None:
+        super().__init__()
+        channels = config.channels(resolution)
+        self.const = nn.Parameter(torch.randn(channels, resolution, resolution))
+        self.conv1 = SynthesisLayer(config, channels, channels, resolution)
+        if torgb:
+            self.torgb = ToRGB(config, channels)
+
+    def forward(self, x: Tensor | None, ws: tuple[Tensor, ...], noise: list[Tensor | None]) -> Tensor:
+        """[N, C, 4, 4]; nothing comes in, so x is None."""
+        start = self.const[None].expand(len(ws[0]), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        y: Tensor = self.conv1(start, ws[0], noise[0])
+        return y
+
+
+class Block(nn.Module):
+    """The two layers of one resolution."""
+
+    num_convs = 2
+
+    def __init__(self, config: StyleGAN2Config, resolution: int, *, torgb: bool) -> None:
+        super().__init__()
+        inputs, outputs = config.channels(resolution // 2), config.channels(resolution)
+        self.conv0 = SynthesisLayer(config, inputs, outputs, resolution, up=True)
+        self.conv1 = SynthesisLayer(config, outputs, outputs, resolution)
+        if torgb:
+            self.torgb = ToRGB(config, outputs)
+
+    def forward(self, x: Tensor, ws: tuple[Tensor, ...], noise: list[Tensor | None]) -> Tensor:
+        """[N, C, h, w] -> [N, C', 2 h, 2 w]."""
+        y: Tensor = self.conv1(self.conv0(x, ws[0], noise[0]), ws[1], noise[1])
+        return y
+
+
+class ResidualBlock(Block):
+    """The two layers of one resolution with a short cut past them."""
+
+    def __init__(self, config: StyleGAN2Config, resolution: int, *, torgb: bool) -> None:
+        super().__init__(config, resolution, torgb=torgb)
+        self.skip = UpsamplingSkip(config.channels(resolution // 2), config.channels(resolution))
+
+    def forward(self, x: Tensor, ws: tuple[Tensor, ...], noise: list[Tensor | None]) -> Tensor:
+        """[N, C, h, w] -> [N, C', 2 h, 2 w]."""
+        skip: Tensor = self.skip(x, gain=math.sqrt(0.5))
+        main: Tensor = self.conv1(self.conv0(x, ws[0], noise[0]), ws[1], noise[1], gain=math.sqrt(0.5))
+        return skip + main
+
+
+class Stage(NamedTuple):
+    """What the layers of one resolution made."""
+
+    block: Block | FirstBlock
+    x: Tensor  # features [N, C, h, h]
+    w: Tensor  # of this resolution's ToRGB, [N, w_dim]: the same as the next block's first
+
+    @property
+    def image(self) -> Tensor:
+        """The features' colours, [N, C, h, h]."""
+        image: Tensor = self.block.torgb(self.x, self.w)
+        return image
+
+
+class Synthesis(nn.Module):
+    """From w for every layer to an image; how resolutions are joined is the subclasses'."""
+
+    block: type[Block] = Block
+    torgb_everywhere = True
+
+    def __init__(self, config: StyleGAN2Config, resolution: int) -> None:
+        super().__init__()
+        self.sizes = sizes_up_to(resolution)
+        self.has_noise = config.noise
+        for size in self.sizes:
+            block = FirstBlock if size == 4 else self.block
+            self.add_module(f"b{size}", block(config, size, torgb=self.torgb_everywhere or size == resolution))
+
+    @property
+    def num_ws(self) -> int:
+        """Rows of ws: one a layer and one for the last ToRGB."""
+        return 2 * len(self.sizes)
+
+    @property
+    def noise_sizes(self) -> list[int]:
+        """Width of the noise of every layer, in order: 4, 8, 8, 16, 16, ..., or nothing without noise."""
+        return [size for size in self.sizes for _ in range(1 if size == 4 else 2)] if self.has_noise else []
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The blocks from 4 px up."""
+        return [cast(Block, self.get_submodule(f"b{size}")) for size in self.sizes]
+
+    def _noise(self, noise: Noise) -> Iterator[Tensor | None]:
+        if not self.has_noise or noise == "none":
+            return iter([None] * self.num_ws)
+        if noise == "const":
+            layers = [m for block in self.blocks for m in block.children() if isinstance(m, SynthesisLayer)]
+            return iter([layer.noise_const for layer in layers])
+        assert not isinstance(noise, str)
+        assert len(noise) == len(self.noise_sizes)
+        return iter(noise)
+
+    def stages(self, ws: Tensor, noise: Noise) -> Iterator[Stage]:
+        """Resolution by resolution from 4 px up."""
+        maps, first, x = self._noise(noise), 0, None
+        for block in self.blocks:
+            *styles, w = ws[:, first : first + block.num_convs + 1].unbind(dim=1)
+            x = block(x, styles, [next(maps) for _ in styles])
+            yield Stage(block, x, w)
+            first += block.num_convs
+
+
+class SkipSynthesis(Synthesis):
+    """The image is the sum of images of every resolution."""
 
     kernel: Tensor
 
     def __init__(self, config: StyleGAN2Config, resolution: int) -> None:
-        super().__init__()
-        outputs = config.channels(resolution)
+        super().__init__(config, resolution)
         self.register_buffer("kernel", resample_filter(), persistent=False)
-        if resolution == 4:
-            self.const = nn.Parameter(torch.randn(outputs, 4, 4))
-        else:
-            self.conv0 = SynthesisLayer(config, config.channels(resolution // 2), outputs, resolution, up=True)
-        self.conv1 = SynthesisLayer(config, outputs, outputs, resolution)
-        self.torgb = ToRGB(config, outputs)
-        self.num_convs = 1 if resolution == 4 else 2
-
-    def forward(
-        self,
-        x: Tensor | None,
-        image: Tensor | None,
-        ws: Iterator[Tensor],
-        noise: Iterator[Tensor | None],
-        rgb_w: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Features and picture at this resolution from those at half of it."""
-        if x is None:
-            w = next(ws)
-            x = self.const[None].expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
-            x = self.conv1(x, w, next(noise))
-        else:
-            x = self.conv0(x, next(ws), next(noise))
-            x = self.conv1(x, next(ws), next(noise))
-        colours = self.torgb(x, rgb_w)
-        return x, colours if image is None else upsample2d(image, self.kernel) + colours
-
-
-class Synthesis(nn.Module):
-    """From w for every layer to a picture, as a sum of pictures of every resolution."""
-
-    def __init__(self, config: StyleGAN2Config, resolution: int) -> None:
-        super().__init__()
-        self.resolutions = [2**i for i in range(2, int(math.log2(resolution)) + 1)]
-        self.has_noise = config.noise
-        for size in self.resolutions:
-            self.add_module(f"b{size}", SynthesisBlock(config, size))
-        self.num_ws = 2 * len(self.resolutions)
-        # Width of the noise of every layer, in order: 4, 8, 8, 16, 16, ...
-        self.noise_sizes = [size for size in self.resolutions for _ in range(1 if size == 4 else 2)]
-
-    @property
-    def blocks(self) -> list[SynthesisBlock]:
-        """The blocks from 4 px up."""
-        return [cast(SynthesisBlock, self.get_submodule(f"b{size}")) for size in self.resolutions]
-
-    def _noise(self, noise: Noise) -> list[Tensor | None]:
-        if not self.has_noise or noise == "none":
-            return [None] * len(self.noise_sizes)
-        if noise == "const":
-            layers = [m for block in self.blocks for m in block.children() if isinstance(m, SynthesisLayer)]
-            return [layer.noise_const for layer in layers]
-        assert not isinstance(noise, str)
-        assert len(noise) == len(self.noise_sizes)
-        return list(noise)
 
     def forward(self, ws: Tensor, noise: Noise = "const") -> Tensor:
-        """[N, num_ws, w_dim] -> [N, 3, H, W] about [-1, 1]; noise: const, none, or one map a layer [N, 1, h, h]."""
-        maps = iter(self._noise(noise))
-        x: Tensor | None = None
+        """[N, num_ws, w_dim] -> [N, C, H, W] about [-1, 1]; noise: const, none, or one map a layer [N, 1, h, h]."""
         image: Tensor | None = None
-        first = 0
-        for block in self.blocks:
-            # ToRGB shares its w with the first layer of the next block.
-            styles = iter(ws[:, first : first + block.num_convs].unbind(dim=1))
-            first += block.num_convs
-            x, image = block(x, image, styles, maps, ws[:, first])
+        for stage in self.stages(ws, noise):
+            image = stage.image if image is None else upsample2d(image, self.kernel) + stage.image
         assert image is not None
         return image
+
+
+class ResidualSynthesis(Synthesis):
+    """The image is made of the last features; every block has a short cut."""
+
+    block = ResidualBlock
+    torgb_everywhere = False
+
+    def forward(self, ws: Tensor, noise: Noise = "const") -> Tensor:
+        """[N, num_ws, w_dim] -> [N, C, H, W] about [-1, 1]; noise: const, none, or one map a layer [N, 1, h, h]."""
+        for stage in self.stages(ws, noise):
+            last = stage
+        return last.image
+
+
+class GrowingSynthesis(Synthesis):
+    """The image is made of the last features; it can grow, so every resolution has its ToRGB."""
+
+    def __init__(self, config: StyleGAN2Config, resolution: int) -> None:
+        super().__init__(config, resolution)
+        self.resolution = resolution
+        self.alpha = 1.0
+
+    def grow(self, growth: Growth) -> None:
+        """Make images of growth.size px from now on; their last block has faded in by growth.alpha."""
+        check_growth(growth, self.resolution)
+        self.sizes = sizes_up_to(growth.size)
+        self.alpha = growth.alpha
+
+    def forward(self, ws: Tensor, noise: Noise = "const") -> Tensor:
+        """[N, num_ws, w_dim] -> [N, C, size, size] about [-1, 1]; noise: as of the others, for the present layers."""
+        before: Stage | None = None
+        last: Stage | None = None
+        for stage in self.stages(ws, noise):
+            before, last = last, stage
+        assert last is not None
+        return last.image if before is None or self.alpha == 1 else fade_in(before.image, last.image, self.alpha)
+
+
+SYNTHESES = {"skip": SkipSynthesis, "resnet": ResidualSynthesis, "orig": GrowingSynthesis}
 
 
 class Generator(networks.Generator):
@@ -157,111 +263,21 @@ class Generator(networks.Generator):
 
     def __init__(self, config: StyleGAN2Config, resolution: int) -> None:
         super().__init__(config.z_dim, config.w_dim, resolution, config.num_labels, config.image_channels)
-        self.synthesis = Synthesis(config, resolution)
-        self.num_ws = self.synthesis.num_ws
-        self.noise_sizes = self.synthesis.noise_sizes if config.noise else []
-        self.mapping = MappingNetwork(config, self.num_ws)
+        self.synthesis: Synthesis = SYNTHESES[config.generator](config, resolution)
+        self.mapping: MappingNetwork = MappingNetwork(config, self.synthesis.num_ws)
+        self._take_layers()
 
+    def _take_layers(self) -> None:
+        self.num_ws = self.mapping.num_ws = self.synthesis.num_ws
+        self.noise_sizes = self.synthesis.noise_sizes
 
-class Conv(nn.Module):
-    """Convolution with equalised learning rate, bias and activation; optionally halves the size."""
-
-    kernel: Tensor
-
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        size: int,
-        *,
-        activation: str = "lrelu",
-        bias: bool = True,
-        down: bool = False,
-        clamp: float | None = None,
-    ) -> None:
-        super().__init__()
-        self.activation = activation
-        self.down = down
-        self.clamp = clamp
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, size, size))
-        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
-        self.weight_gain = 1 / math.sqrt(inputs * size**2)
-        self.register_buffer("kernel", resample_filter(), persistent=False)
-
-    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
-        """[N, inputs, h, w] -> [N, outputs, H, W], times gain."""
-        # The gain goes into the weights: leaky ReLU is homogeneous, and weights are smaller than features.
-        gain_here = gain * (math.sqrt(2) if self.activation == "lrelu" else 1.0)
-        weight = self.weight * (self.weight_gain * gain_here)
-        bias = None if self.bias is None else self.bias * gain_here
-        if self.down:
-            x = bias_act(downsampling_conv2d(x, weight, self.kernel), bias)
-        else:
-            x = F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
-        clamp = None if self.clamp is None else self.clamp * gain
-        return bias_act(x, activation=self.activation, gain=1.0, clamp=clamp)
-
-
-class DiscriminatorBlock(nn.Module):
-    """Two convolutions and a skip connection that halve the size."""
-
-    def __init__(self, config: StyleConfig, resolution: int, *, first: bool) -> None:
-        super().__init__()
-        inputs, outputs, clamp = config.channels(resolution), config.channels(resolution // 2), config.conv_clamp
-        self.fromrgb = Conv(3, inputs, 1, clamp=clamp) if first else None
-        self.conv0 = Conv(inputs, inputs, 3, clamp=clamp)
-        self.conv1 = Conv(inputs, outputs, 3, down=True, clamp=clamp)
-        self.skip = Conv(inputs, outputs, 1, activation="linear", bias=False, down=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] -> [N, C', H / 2, W / 2]."""
-        if self.fromrgb is not None:
-            x = self.fromrgb(x)
-        skip: Tensor = self.skip(x, gain=math.sqrt(0.5))
-        main: Tensor = self.conv1(self.conv0(x), gain=math.sqrt(0.5))
-        return skip + main
-
-
-class Epilogue(nn.Module):
-    """From 4 x 4 features to a logit, with the spread of the group beside them."""
-
-    def __init__(self, config: StyleConfig) -> None:
-        super().__init__()
-        channels = config.channels(4)
-        self.group = config.minibatch_group
-        self.conv = Conv(channels + 1, channels, 3, clamp=config.conv_clamp)
-        self.fc = Dense(channels * 16, channels, activation="lrelu")
-        self.out = Dense(channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C, 4, 4] -> [N]."""
-        x = self.conv(minibatch_std(x, self.group))
-        logits: Tensor = self.out(self.fc(x.flatten(1)))
-        return logits[:, 0]
-
-
-class Discriminator(networks.Discriminator):
-    """Residual discriminator."""
-
-    def __init__(self, config: StyleConfig, resolution: int) -> None:
-        super().__init__()
-        self.resolutions = [2**i for i in range(int(math.log2(resolution)), 2, -1)]
-        for size in self.resolutions:
-            self.add_module(f"b{size}", DiscriminatorBlock(config, size, first=size == resolution))
-        self.b4 = Epilogue(config)
-
-    def features(self, images: Tensor) -> Tensor:
-        """[N, 3, H, W] in [-1, 1] -> [N, C, 4, 4]; an image's features depend on that image alone."""
-        x = images.contiguous(memory_format=torch.channels_last)
-        for size in self.resolutions:
-            x = self.get_submodule(f"b{size}")(x)
-        return x
-
-    def judge(self, features: Tensor, labels: Tensor | None = None) -> Judgement:
-        """[N, C, 4, 4] -> logits [N]; an image's logit depends on its whole group (see minibatch_std)."""
-        return Judgement(self.b4(features))
+    def grow(self, growth: Growth) -> None:
+        """Make images of growth.size px from now on: num_ws and noise_sizes are those of the present layers."""
+        if isinstance(self.synthesis, GrowingSynthesis):
+            self.synthesis.grow(growth)
+            self._take_layers()
 
 
 def build(config: StyleGAN2Config, resolution: int) -> Networks:
     """StyleGAN2 with fresh weights from torch's global generator."""
-    return Networks(Generator(config, resolution), Discriminator(config, resolution))
+    return Networks(Generator(config, resolution), build_discriminator(config, resolution))
