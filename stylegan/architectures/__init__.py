@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from stylegan.architectures import stylegan2
+from stylegan.architectures import stylegan1, stylegan2, stylegan3
 from stylegan.architectures.networks import Discriminator, Generator, Growth, Networks, Noise
 from stylegan.config import NetworkConfig
 from stylegan.random import key_hash
@@ -15,7 +15,12 @@ from stylegan.random import key_hash
 __all__ = ["ARCHITECTURES", "Discriminator", "Generator", "Growth", "Networks", "Noise", "build_networks"]
 
 # Each takes its own config class and the resolution in px, and draws fresh weights from torch's global generator.
-ARCHITECTURES: dict[str, Callable[[Any, int], Networks]] = {"stylegan2": stylegan2.build}
+ARCHITECTURES: dict[str, Callable[[Any, int], Networks]] = {
+    "stylegan1": stylegan1.build,
+    "stylegan2": stylegan2.build,
+    "stylegan3-t": stylegan3.build,
+    "stylegan3-r": stylegan3.build,
+}
 
 
 def build_networks(config: NetworkConfig, resolution: int, seed: int = 0) -> Networks:
