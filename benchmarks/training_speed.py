@@ -20,11 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan.architectures import build_networks, stylegan2
+from stylegan.architectures import build_networks, stylegan2, stylegan2_discriminator
 from stylegan.config import TrainConfig
+from stylegan.draws import Drawing, Reals, draw_step
 from stylegan.operators import demodulation, upfirdn2d
-from stylegan.phases import TrainState, draw_step, new_state, train_step
+from stylegan.phases import train_step
 from stylegan.presets import resolve
+from stylegan.state import TrainState, new_state
 from stylegan.training import choose_device
 
 
@@ -62,18 +64,18 @@ def plain_upsample2d(x: Tensor, kernel: Tensor) -> Tensor:
 def plain_formulation() -> Iterator[None]:
     """Networks run in the plain formulation within this block."""
     plain = {
-        "modulated_conv2d": plain_modulated_conv2d,
-        "downsampling_conv2d": plain_downsampling_conv2d,
-        "upsample2d": plain_upsample2d,
+        (stylegan2, "modulated_conv2d"): plain_modulated_conv2d,
+        (stylegan2, "upsample2d"): plain_upsample2d,
+        (stylegan2_discriminator, "downsampling_conv2d"): plain_downsampling_conv2d,
     }
-    own = {name: getattr(stylegan2, name) for name in plain}
-    for name, function in plain.items():
-        setattr(stylegan2, name, function)
+    own = {(module, name): getattr(module, name) for module, name in plain}
+    for (module, name), function in plain.items():
+        setattr(module, name, function)
     try:
         yield
     finally:
-        for name, function in own.items():
-            setattr(stylegan2, name, function)
+        for (module, name), function in own.items():
+            setattr(module, name, function)
 
 
 def seconds_per_step(state: TrainState, config: TrainConfig, reals: Tensor, steps: int) -> float:
@@ -81,8 +83,8 @@ def seconds_per_step(state: TrainState, config: TrainConfig, reals: Tensor, step
     device = reals.device
     start = time.perf_counter()
     for _ in range(steps):
-        draws = draw_step(config, state.G, state.images_seen // config.batch, device)
-        train_step(state, config, draws, reals)
+        draws = draw_step(Drawing(config, state.step, config.batch, device), state.G, config.resolution)
+        train_step(state, config, draws, Reals(reals))
     if device.type == "cuda":
         torch.cuda.synchronize()
     return (time.perf_counter() - start) / steps

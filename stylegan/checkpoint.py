@@ -7,25 +7,28 @@ counters, SHA-256 of both files), written last. No pickle is written or read.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from torch import Tensor
 
 from stylegan.architectures import build_networks
 from stylegan.config import TrainConfig
-from stylegan.phases import TrainState, new_state
+from stylegan.state import TrainState, new_state
 
 MODEL, STATE, RECORD = "model.safetensors", "state.safetensors", "checkpoint.json"
+SCALARS = ("path_mean", "augment_p", "sign_sum")  # of a TrainState
 
 
 class IntegrityError(ValueError):
@@ -37,13 +40,24 @@ class Record(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     config: TrainConfig
     images_seen: int
+    step: int  # optimiser steps so far
     seconds: float  # spent training so far
     faces: str  # digest of the training faces' ids
     donor: str | None  # digest of the model that the training started from
+    distance: float | None = None  # sliced Wasserstein distance to the held-out faces
+    phase_end: bool = False  # the last one of a size, where networks grow
     sha256: dict[str, str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_format_1(cls, raw: Any) -> Any:
+        """Format 1 knew no step: every step had config.batch images."""
+        if isinstance(raw, dict) and raw.get("format") == 1:
+            return {**raw, "format": 2, "step": raw["images_seen"] // raw["config"]["batch"]}
+        return raw
 
     @property
     def kimg(self) -> float:
@@ -56,9 +70,15 @@ def checkpoint_name(images_seen: int) -> str:
     return f"{images_seen / 1000:010.3f}"
 
 
+def _trained(optimizer: torch.optim.Adam, module: torch.nn.Module) -> list[str]:
+    """Names of the weights that an optimiser holds, in its order; frozen ones are not among them."""
+    held = {id(p) for p in optimizer.param_groups[0]["params"]}
+    return [k for k, p in module.named_parameters() if id(p) in held]
+
+
 def _optimizer_tensors(optimizer: torch.optim.Adam, module: torch.nn.Module, name: str) -> dict[str, Tensor]:
     state = optimizer.state_dict()["state"]
-    names = [k for k, _ in module.named_parameters()]
+    names = _trained(optimizer, module)
     return {f"{name}.{names[i]}.{key}": value for i, entry in state.items() for key, value in entry.items()}
 
 
@@ -66,7 +86,7 @@ def _load_optimizer(
     optimizer: torch.optim.Adam, module: torch.nn.Module, name: str, tensors: dict[str, Tensor]
 ) -> None:
     state: dict[int, dict[str, Tensor]] = {}
-    for i, (key, _) in enumerate(module.named_parameters()):
+    for i, key in enumerate(_trained(optimizer, module)):
         prefix = f"{name}.{key}."
         # A parameter that never had a gradient has no state; its name is no prefix of another's.
         found = {k: tensors[prefix + k] for k in ("step", "exp_avg", "exp_avg_sq") if prefix + k in tensors}
@@ -75,22 +95,36 @@ def _load_optimizer(
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def write_checkpoint(folder: Path, state: TrainState, begun: Record, seconds: float, reference: Tensor) -> Path:
+def write_checkpoint(folder: Path, state: TrainState, record: Record, reference: Tensor) -> Path:
     """Write the state as one folder in `folder`, which appears whole or not at all.
 
-    begun: the record that the training goes on from; reference: uint8 [R, 3, H, W], training faces beside which
+    record: what it says beside counters and digests; reference: uint8 [R, C, H, W], training faces beside which
     others are scored (see ranking).
     """
     networks = (("G_ema", state.G_ema), ("G", state.G), ("D", state.D))
     model = {f"{name}.{k}": v for name, module in networks for k, v in module.state_dict().items()}
     rest = _optimizer_tensors(state.opt_G, state.G, "opt_G") | _optimizer_tensors(state.opt_D, state.D, "opt_D")
-    rest |= {"path_mean": state.path_mean, "reference": reference}
-    about = {"config": begun.config.model_dump(mode="json"), "images_seen": state.images_seen}
+    rest |= {name: getattr(state, name) for name in SCALARS} | {"reference": reference}
+    check_room(folder, [*model.values(), *rest.values()])
+    about = {"config": record.config.model_dump(mode="json"), "images_seen": state.images_seen}
     files = {MODEL: _serialised(model, about), STATE: _serialised(rest, about)}
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    now = {"images_seen": state.images_seen, "seconds": round(seconds, 3), "sha256": digests}
-    files[RECORD] = (begun.model_copy(update=now).model_dump_json(indent=1) + "\n").encode()
+    now = {"images_seen": state.images_seen, "step": state.step, "sha256": digests}
+    files[RECORD] = (record.model_copy(update=now).model_dump_json(indent=1) + "\n").encode()
     return _write_folder(folder / checkpoint_name(state.images_seen), files)
+
+
+def check_room(folder: Path, tensors: Iterable[Tensor]) -> None:
+    """Raise OSError before the work when the disk cannot take these tensors as files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    needed = sum(t.numel() * t.element_size() for t in tensors) + 2**20
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"a checkpoint needs {needed / 1e6:,.0f} MB, the disk of {folder} has {free / 1e6:,.0f} MB left: make room "
+            "and start again, it goes on from the last checkpoint",
+        )
 
 
 def _serialised(tensors: dict[str, Tensor], about: dict[str, Any]) -> bytes:
@@ -172,11 +206,30 @@ def newest_valid(folder: Path) -> Path | None:
 
 
 def delete_old(folder: Path, keep: int) -> None:
-    """Delete all but the newest checkpoints, and what a killed training left half-written."""
+    """Delete all checkpoints but the newest, the best, those at the end of a size, and what was left half-written."""
     for path in folder.glob(".*.part"):
         shutil.rmtree(path)
+    records = _readable_records(folder)
+    kept = {path for path, record in records.items() if record.phase_end} | {best_checkpoint(folder)}
     for path in sorted(folder.glob("[0-9]*.[0-9][0-9][0-9]"))[:-keep]:
-        shutil.rmtree(path)
+        if path not in kept:
+            shutil.rmtree(path)
+
+
+def best_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint whose samples came nearest to the held-out faces, or None where none was measured."""
+    measured = [(r.distance, path) for path, r in _readable_records(folder).items() if r.distance is not None]
+    return min(measured)[1] if measured else None
+
+
+def _readable_records(folder: Path) -> dict[Path, Record]:
+    found = {}
+    for path in folder.glob("[0-9]*.[0-9][0-9][0-9]"):
+        try:
+            found[path] = read_record(path)
+        except IntegrityError as error:  # a damaged one is worth no keeping
+            print(f"passed over: {error}", file=sys.stderr, flush=True)
+    return found
 
 
 def restore_state(path: Path, config: TrainConfig, device: torch.device) -> tuple[TrainState, Record, Tensor]:
@@ -194,8 +247,10 @@ def restore_state(path: Path, config: TrainConfig, device: torch.device) -> tupl
     load_weights(state.G_ema, "G_ema", model, path)
     _load_optimizer(state.opt_G, state.G, "opt_G", rest)
     _load_optimizer(state.opt_D, state.D, "opt_D", rest)
-    state.path_mean = rest["path_mean"].to(device)
-    state.images_seen = record.images_seen
+    for name in SCALARS:
+        if name in rest:  # format 1 knew no augmentation
+            getattr(state, name).copy_(rest[name])
+    state.images_seen, state.step = record.images_seen, record.step
     return state, record, rest["reference"]
 
 

@@ -79,13 +79,19 @@ class StyleGAN1Config(MappingConfig):
 
 
 class StyleGAN3Config(StyleConfig):
-    """The shape of a StyleGAN3: t keeps translations, r keeps rotations too."""
+    """The shape of a StyleGAN3 (arXiv:2106.12423): t keeps translations, r keeps rotations too.
+
+    r's generator has twice the channels that channel_base and channel_max say, the discriminator has not.
+    """
 
     architecture: Literal["stylegan3-t", "stylegan3-r"]
     mapping_layers: int = Field(default=2, ge=1, le=16, description="Layers of the mapping network.")
-    num_layers: int = Field(default=14, ge=2, description="Layers of the synthesis network, the last one aside.")
-    magnitude_decay: float = Field(
-        default=0.999, ge=0, lt=1, description="Decay per step of the running mean of the layers' input magnitudes."
+    conv_clamp: float | None = Field(
+        default=256, gt=0, description="Activations are clamped to +- this; none: not at all."
+    )
+    num_layers: int = Field(default=14, ge=3, description="Layers of the synthesis network, the last one aside.")
+    magnitude_kimg: float = Field(
+        default=20.0, gt=0, description="Half-life of the running means of the layers' input magnitudes in kimg."
     )
 
 

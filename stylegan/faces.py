@@ -4,32 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pyarrow.parquet
 import torch
 from torch import Tensor
+
+MOST_OPEN = 512  # shards whose files stay open; systems let a process open 1024 files
+
+Picture = npt.NDArray[np.uint8]
 
 
 class Faces:
     """One split of a shard folder: ids in a fixed order, and their pictures by position.
 
-    The folder holds tars and index.parquet, which says where in them every encoded face lies.
+    The folder holds tars and index.parquet, which says where in them every encoded face lies. Pictures have 1 to 4
+    channels whatever their files have: grey, grey and alpha, RGB, RGB and alpha.
     """
 
-    def __init__(self, folder: Path, split: str = "train") -> None:
+    def __init__(self, folder: Path, split: str = "train", channels: int = 3) -> None:
         self.folder = folder
+        self.channels = channels
         index = folder / "index.parquet"
         if not index.is_file():
             raise ValueError(f"{folder} holds no index.parquet: give the folder that the shard stage wrote")
-        rows = pyarrow.parquet.read_table(index, filters=[("split", "=", split)]).sort_by("id").to_pydict()
-        self.ids: list[str] = rows["id"]
-        self.labels: list[int] = rows["label"]
-        self._places: list[tuple[str, int, int]] = list(zip(rows["shard"], rows["offset"], rows["length"], strict=True))
+        rows = pyarrow.parquet.read_table(index, filters=[("split", "=", split)]).sort_by("id")
+        self.ids: list[str] = rows["id"].to_pylist()
+        self.labels: list[int] = rows["label"].to_pylist()
+        shards = rows["shard"].combine_chunks().dictionary_encode()
+        self._shards: list[str] = shards.dictionary.to_pylist()
+        self._shard_of = shards.indices.to_numpy()
+        self._offsets, self._lengths = rows["offset"].to_numpy(), rows["length"].to_numpy()
         self._files: dict[str, int] = {}
+        self._opening = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -44,34 +56,81 @@ class Faces:
         return hashlib.sha256("\n".join(self.ids).encode()).hexdigest()
 
     def encoded(self, position: int) -> bytes:
-        """The face's file as it lies in the shard."""
-        shard, offset, length = self._places[position]
-        if shard not in self._files:
-            self._files[shard] = os.open(self.folder / shard, os.O_RDONLY)
-        # pread moves no file position, so threads may read at the same time.
-        data = os.pread(self._files[shard], length, offset)
+        """The face's file as it lies in the shard; threads may read at the same time."""
+        shard = self._shards[self._shard_of[position]]
+        length = int(self._lengths[position])
+        data = self._read(shard, length, int(self._offsets[position]))
         if len(data) != length:
             raise ValueError(f"{self.folder / shard} ends within face {self.ids[position]}: write the shards again")
         return data
 
-    def image(self, position: int) -> np.ndarray:
-        """The face as uint8 [H, W, 3] RGB."""
-        pixels = cv2.imdecode(np.frombuffer(self.encoded(position), np.uint8), cv2.IMREAD_COLOR_RGB)
-        if pixels is None:
-            raise ValueError(f"{self.ids[position]} in {self.folder} cannot be decoded: write the shards again")
-        return np.asarray(pixels)
+    def _read(self, shard: str, length: int, offset: int) -> bytes:
+        with self._opening:
+            if shard not in self._files and len(self._files) < MOST_OPEN:
+                self._files[shard] = os.open(self.folder / shard, os.O_RDONLY)
+            descriptor = self._files.get(shard)
+        if descriptor is not None:
+            return os.pread(descriptor, length, offset)  # moves no file position, so threads share the file
+        with (self.folder / shard).open("rb", buffering=0) as file:
+            file.seek(offset)
+            return file.read(length)
+
+    def image(self, position: int) -> Picture:
+        """The face as uint8 [H, W, C]."""
+        picture = decode(self.encoded(position), self.channels)
+        if picture is None:
+            shard = self.folder / self._shards[self._shard_of[position]]
+            raise ValueError(f"{shard}: face {self.ids[position]} cannot be decoded: write the shards again")
+        return picture
+
+    def pictures(self, positions: Sequence[int] | npt.NDArray[np.int64]) -> Picture:
+        """Faces by position, uint8 [N, H, W, C]; all of one size, which is the first one's."""
+        first = self.image(int(positions[0]))
+        pictures = np.empty((len(positions), *first.shape), np.uint8)
+        pictures[0] = first
+        for row, position in enumerate(positions[1:], 1):
+            picture = self.image(int(position))
+            if picture.shape != first.shape:
+                raise ValueError(
+                    f"face {self.ids[position]} in {self.folder} is {picture.shape[1]} x {picture.shape[0]} px, face "
+                    f"{self.ids[positions[0]]} {first.shape[1]} x {first.shape[0]} px: write shards of one size"
+                )
+            pictures[row] = picture
+        return pictures
 
     def images(self, positions: Sequence[int] | Tensor) -> Tensor:
-        """Faces by position, uint8 [N, 3, H, W]."""
-        pictures = [torch.from_numpy(self.image(int(i))) for i in positions]
-        return torch.stack(pictures).permute(0, 3, 1, 2).contiguous()
+        """Faces by position, uint8 [N, C, H, W]."""
+        pictures = self.pictures([int(i) for i in positions])
+        return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+
+
+def decode(data: bytes, channels: int) -> Picture | None:
+    """A picture file of 8 bits a channel as uint8 [H, W, channels], None when it is none."""
+    encoded = np.frombuffer(data, np.uint8)
+    if channels == 3:
+        return _whole(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB))
+    if channels == 1:
+        return _whole(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE))
+    picture = _whole(cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED))
+    if picture is None:
+        return None
+    to_rgba = {1: cv2.COLOR_GRAY2RGBA, 3: cv2.COLOR_BGR2RGBA, 4: cv2.COLOR_BGRA2RGBA}[picture.shape[2]]
+    rgba = np.asarray(cv2.cvtColor(picture, to_rgba), np.uint8)
+    return rgba if channels == 4 else np.dstack([cv2.cvtColor(rgba, cv2.COLOR_RGBA2GRAY), rgba[..., 3]])
+
+
+def _whole(picture: npt.NDArray[np.generic] | None) -> Picture | None:
+    """A decoded picture with its axis of channels, None when it is none of 8 bits."""
+    if picture is None or picture.dtype != np.uint8:
+        return None
+    return np.atleast_3d(np.asarray(picture, np.uint8))
 
 
 def to_images(pixels: Tensor) -> Tensor:
-    """uint8 [N, 3, H, W] in 0 .. 255 -> float32 in [-1, 1], as every network here takes them."""
+    """uint8 [N, C, H, W] in 0 .. 255 -> float32 in [-1, 1], as every network here takes them."""
     return pixels.to(torch.float32) / 127.5 - 1
 
 
 def to_pixels(images: Tensor) -> Tensor:
-    """float32 [N, 3, H, W] about [-1, 1] -> uint8, as the reference quantises."""
+    """float32 [N, C, H, W] about [-1, 1] -> uint8, as the reference quantises."""
     return (images * 127.5 + 128).clamp(0, 255).to(torch.uint8)

@@ -36,7 +36,8 @@ def shrink_reals(images: Tensor, growth: Growth) -> Tensor:
     Pixels are averaged. While the size fades in, images are mixed with their own copy of half the size, as those of
     the generator are: the discriminator must not tell them apart by their sharpness.
     """
-    small = F.avg_pool2d(images, images.shape[-1] // growth.size)
+    factor = images.shape[-1] // growth.size
+    small = images if factor == 1 else F.avg_pool2d(images, factor)
     if growth.alpha == 1:
         return small
     blunt = F.interpolate(F.avg_pool2d(small, 2), scale_factor=2, mode="nearest")

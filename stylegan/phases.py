@@ -1,239 +1,183 @@
-"""One optimisation step of StyleGAN2: generator, path length, discriminator, R1, then the averaged generator.
+"""One optimisation step: generator, path length, discriminator, its gradient's penalty, then the averaged generator.
 
-Every phase takes the batch in parts and adds their gradients up to exactly the whole batch's: losses are divided
-by the whole batch, minibatch-std groups are never torn, running means see the whole batch at once.
+Every phase takes the batch in parts, on one rank or several, and adds their gradients up to exactly the whole
+batch's: losses are divided by the whole batch, minibatch-std groups are never torn, running means see the whole
+batch at once.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from stylegan import losses
-from stylegan.architectures import Discriminator, Generator, Noise
+from stylegan.architectures import Generator
+from stylegan.augment import Augmentation, augment, next_p
 from stylegan.config import TrainConfig
-from stylegan.random import generator
+from stylegan.draws import Draws, Latents, Reals
+from stylegan.losses import LOSSES
+from stylegan.ranks import Part, Ranks, batch_parts, path_parts, rank_rows
+from stylegan.state import TrainState, average_decay, check_finite, train_only, update_average
 
 Stats = dict[str, Tensor]
 
 
-class Diverged(ArithmeticError):  # noqa: N818
-    """A weight, gradient or loss is no longer a finite number."""
+@dataclass(frozen=True)
+class Step:
+    """What all phases of one step share."""
 
+    state: TrainState
+    config: TrainConfig
+    draws: Draws
+    reals: Reals
+    parts: list[Part]
+    ranks: Ranks
 
-@dataclass
-class TrainState:
-    """All that a training has learned; with the config and the data it determines what comes next."""
+    @property
+    def batch(self) -> int:
+        """Images of the whole batch."""
+        return len(self.draws.discriminator.z)
 
-    G: Generator
-    D: Discriminator
-    G_ema: Generator
-    opt_G: torch.optim.Adam  # noqa: N815
-    opt_D: torch.optim.Adam  # noqa: N815
-    path_mean: Tensor
-    images_seen: int = 0
+    def whole(self, values: Sequence[Tensor]) -> Tensor:
+        """The whole batch's values from those of this rank's parts."""
+        return self.ranks.whole(torch.cat(list(values)), rank_rows(self.parts), self.batch)
 
+    def shown(self, images: Tensor, purpose: str, part: Part) -> Tensor:
+        """Images as the discriminator gets to see them."""
+        draws: Augmentation | None = self.draws.augment.get(purpose)
+        return images if draws is None else augment(images, draws.part(part.rows))
 
-class Latents(NamedTuple):
-    """What the generator is fed with in one phase, for a whole batch."""
+    def fakes(self, part: Part) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The discriminator's fakes, their first latents' w, and their labels; nothing flows back through them."""
+        latents = self.latents(self.draws.discriminator, part)
+        with torch.no_grad():
+            ws, w = styles(self.state.G, latents)
+            return self.state.G.synthesis(ws, latents.noise), w, latents.labels
 
-    z: Tensor  # [N, z_dim]
-    mixed: Tensor | None = None  # second latents [N, z_dim] of style mixing
-    crossover: int = 0  # first layer that the second latents drive
-    noise: Noise = "const"  # or one map a layer, [N, 1, h, h]
-
-    def part(self, rows: Tensor) -> Latents:
-        """The latents of some images of the batch."""
-        mixed = None if self.mixed is None else self.mixed[rows]
-        noise = self.noise if isinstance(self.noise, str) else [m[rows] for m in self.noise]
-        return Latents(self.z[rows], mixed, self.crossover, noise)
-
-
-class Draws(NamedTuple):
-    """Every random number of one step."""
-
-    generator: Latents
-    discriminator: Latents
-    path: Latents | None = None
-    path_noise: Tensor | None = None  # [n, 3, H, W]
-
-
-def draw_latents(config: TrainConfig, G: Generator, phase: str, step: int, count: int, device: torch.device) -> Latents:
-    """The latents of one phase of one step, from generators keyed by (seed, phase, step)."""
-    cpu = generator(config.seed, phase, step)
-    z = torch.randn(count, G.z_dim, generator=cpu).to(device)
-    mixed, crossover = None, 0
-    if config.style_mixing and torch.rand([], generator=cpu) < config.style_mixing:
-        crossover = int(torch.randint(1, G.num_ws, [], generator=cpu))
-        mixed = torch.randn(count, G.z_dim, generator=cpu).to(device)
-    if not G.noise_sizes:
-        return Latents(z, mixed, crossover, "none")
-    keyed = generator(config.seed, f"{phase}/noise", step, device=device)
-    sizes = G.noise_sizes
-    return Latents(z, mixed, crossover, [torch.randn(count, 1, s, s, generator=keyed, device=device) for s in sizes])
-
-
-def draw_step(config: TrainConfig, G: Generator, step: int, device: torch.device) -> Draws:
-    """Every random number of the step-th step."""
-    path, path_noise = None, None
-    if config.path_interval and step % config.path_interval == 0:
-        count, size = config.batch // config.path_batch_shrink, config.resolution
-        path = draw_latents(config, G, "path", step, count, device)
-        keyed = generator(config.seed, "path/image-noise", step, device=device)
-        path_noise = torch.randn(count, 3, size, size, generator=keyed, device=device)
-    return Draws(
-        draw_latents(config, G, "generator", step, config.batch, device),
-        draw_latents(config, G, "discriminator", step, config.batch, device),
-        path,
-        path_noise,
-    )
-
-
-def batch_parts(batch: int, size: int | None, group: int) -> list[Tensor]:
-    """Which images of a batch are worked off together, int64 index tensors: whole minibatch-std groups.
-
-    Image i belongs to group i mod (batch / group); a part takes some groups, in the order that keeps them groups.
-    """
-    rows = torch.arange(batch)
-    if size is None or size >= batch:
-        return [rows]
-    num_groups, groups_a_part = batch // min(group, batch), size // min(group, batch)
-    return [rows[(rows % num_groups) // groups_a_part == i] for i in range(num_groups // groups_a_part)]
+    def latents(self, whole: Latents, part: Part) -> Latents:
+        """A part's latents; a loss that pairs fakes with reals gives them the reals' labels."""
+        latents = whole.part(part.rows)
+        paired = LOSSES[self.config.loss].pairs and latents.labels is not None
+        return latents._replace(labels=self.reals.at(part.place).labels) if paired else latents
 
 
 def styles(G: Generator, latents: Latents) -> tuple[Tensor, Tensor]:
     """w for every layer, mixed, [N, num_ws, w_dim], and the first latents' w, [N, w_dim]."""
-    w = G.mapping(latents.z)
+    w = G.mapping(latents.z, latents.labels)
     ws = G.mapping.truncate(w, psi=1.0)
     if latents.mixed is None:
         return ws, w
-    other = G.mapping.truncate(G.mapping(latents.mixed), psi=1.0)
+    other = G.mapping.truncate(G.mapping(latents.mixed, latents.labels), psi=1.0)
     return torch.cat([ws[:, : latents.crossover], other[:, latents.crossover :]], dim=1), w
 
 
-def accumulate_generator(G: Generator, D: Discriminator, latents: Latents, parts: Sequence[Tensor]) -> Stats:
+def accumulate_generator(step: Step, whole: Latents) -> Stats:
     """Add the gradient of the generator's loss to G."""
-    batch, logits = len(latents.z), []
-    for rows in parts:
-        part = latents.part(rows)
-        fake_logits = D(G.synthesis(styles(G, part)[0], part.noise))
-        (losses.generator_loss(fake_logits).sum() / batch).backward()  # type: ignore[no-untyped-call]
-        logits.append(fake_logits.detach())
-    return {"loss_G": losses.generator_loss(torch.cat(logits)).mean()}
+    G, D = step.state.G, step.state.D
+    loss, logits = LOSSES[step.config.loss], []
+    for part in step.parts:
+        latents = step.latents(whole, part)
+        images = G.synthesis(styles(G, latents)[0], latents.noise)
+        fake_logits = D(step.shown(images, "generator", part), latents.labels)
+        reals = step.reals.at(part.place)
+        real_logits = D(step.shown(reals.images, "reals", part), reals.labels) if loss.pairs else None
+        terms = loss.generator(fake_logits, real_logits)
+        (terms.sum() / step.batch).backward()  # type: ignore[no-untyped-call]
+        logits.append(terms.detach())
+    return {"loss_G": step.whole(logits).mean()}
 
 
-def accumulate_path_length(
-    G: Generator, latents: Latents, image_noise: Tensor, parts: Sequence[Tensor], mean: Tensor, weight: float
-) -> Stats:
+def accumulate_path_length(step: Step, whole: Latents, image_noise: Tensor, weight: float) -> Stats:
     """Add the gradient of weight * path penalty to G and move the running mean of path lengths.
 
     The penalty compares with a mean that follows the whole batch. So the parts' lengths are measured first, the
     penalty's slope by each length follows from them, and a second pass sends the slopes back.
     """
+    G, mean = step.state.G, step.state.path_mean
+    parts = path_parts(len(whole.z), step.config.micro_batch, step.ranks)
 
     def lengths_of(rows: Tensor, differentiable: bool) -> Tensor:
-        part = latents.part(rows)
+        part = whole.part(rows)
         ws, _ = styles(G, part)
         images = G.synthesis(ws, part.noise)
         return losses.path_lengths(images, ws, image_noise[rows], differentiable=differentiable)
 
     graph = lengths_of(parts[0], True) if len(parts) == 1 else None
-    lengths = torch.cat([lengths_of(rows, False) for rows in parts]) if graph is None else graph.detach()
+    own = torch.cat([lengths_of(rows, False) for rows in parts]) if graph is None else graph.detach()
+    lengths = step.ranks.whole(own, torch.cat(parts), len(whole.z))
     slopes = losses.path_penalty_slopes(lengths, mean) * weight
-    done = 0
     for rows in parts:
         part_lengths = lengths_of(rows, True) if graph is None else graph
-        part_lengths.backward(slopes[done : done + len(rows)])  # type: ignore[no-untyped-call]
-        done += len(rows)
+        part_lengths.backward(slopes[rows.to(slopes.device)])  # type: ignore[no-untyped-call]
     mean.copy_(losses.path_mean_after(mean, lengths))
     return {"path_length": lengths.mean(), "path_penalty": losses.path_penalty(lengths, mean).mean()}
 
 
-def accumulate_discriminator(
-    G: Generator, D: Discriminator, latents: Latents, reals: Tensor, parts: Sequence[Tensor]
-) -> Stats:
+def accumulate_discriminator(step: Step) -> Stats:
     """Add the gradient of the discriminator's loss to D and let the running mean of w follow."""
-    batch, real_logits, fake_logits, ws = len(reals), [], [], []
-    for rows in parts:
-        part = latents.part(rows)
-        with torch.no_grad():
-            mixed_ws, w = styles(G, part)
-            fakes = G.synthesis(mixed_ws, part.noise)
+    D, config = step.state.D, step.config
+    real_logits, fake_logits, ws = [], [], []
+    for part in step.parts:
+        reals = step.reals.at(part.place)
+        fakes, w, fake_labels = step.fakes(part)
         # One pass over fakes and reals is faster than two; their groups stay apart.
-        features = D.features(torch.cat([fakes, reals[rows]]))
-        fake, real = D.epilogue(features[: len(rows)]), D.epilogue(features[len(rows) :])
-        (losses.discriminator_loss(real, fake).sum() / batch).backward()  # type: ignore[no-untyped-call]
-        real_logits.append(real.detach())
-        fake_logits.append(fake.detach())
+        shown = torch.cat([step.shown(fakes, "fakes", part), step.shown(reals.images, "reals", part)])
+        features = D.features(shown)
+        fake = D.judge(features[: len(fakes)], fake_labels)
+        real = D.judge(features[len(fakes) :], reals.labels)
+        terms = LOSSES[config.loss].discriminator(real.logits, fake.logits)
+        if config.drift:
+            terms = terms + config.drift * real.logits.square()
+        if real.direction is not None and fake.direction is not None:  # SAN's second objective
+            terms = terms + fake.direction - real.direction
+        (terms.sum() / step.batch).backward()  # type: ignore[no-untyped-call]
+        real_logits.append(real.logits.detach())
+        fake_logits.append(fake.logits.detach())
         ws.append(w)
-    G.mapping.track(torch.cat(ws))
-    real, fake = torch.cat(real_logits), torch.cat(fake_logits)
+    step.state.G.mapping.track(step.whole(ws))
+    real_all, fake_all = step.whole(real_logits), step.whole(fake_logits)
     return {
-        "loss_D": losses.discriminator_loss(real, fake).mean(),
-        "score_real": real.mean(),
-        "score_fake": fake.mean(),
-        "sign_real": real.sign().mean(),
-        "sign_fake": fake.sign().mean(),
+        "loss_D": LOSSES[config.loss].discriminator(real_all, fake_all).mean(),
+        "score_real": real_all.mean(),
+        "score_fake": fake_all.mean(),
+        "sign_real": real_all.sign().mean(),
+        "sign_fake": fake_all.sign().mean(),
     }
 
 
-def accumulate_r1(D: Discriminator, reals: Tensor, parts: Sequence[Tensor], weight: float) -> Stats:
-    """Add the gradient of weight * R1 to D."""
-    batch, penalties = len(reals), []
-    for rows in parts:
-        images = reals[rows].detach().requires_grad_()
-        penalty = losses.r1_penalty(images, D(images))
-        (penalty.sum() * (weight / batch)).backward()  # type: ignore[no-untyped-call]
+def accumulate_penalty(step: Step, weight: float) -> Stats:
+    """Add the gradient of weight * the penalty on D's gradient to D."""
+    penalties = []
+    for part in step.parts:
+        penalty = penalty_of(step, part)
+        (penalty.sum() * (weight / step.batch)).backward()  # type: ignore[no-untyped-call]
         penalties.append(penalty.detach())
-    return {"r1": torch.cat(penalties).mean()}
+    return {"r1": step.whole(penalties).mean()}
 
 
-def lazy_adam(module: nn.Module, lr: float, betas: tuple[float, float], interval: int) -> torch.optim.Adam:
-    """Adam whose pace is that of a plain one although every `interval`-th step is followed by a regulariser's.
-
-    Lazy regularisation, Karras et al. 2020, appendix B: with c = interval / (interval + 1), lr * c and betas ** c.
-    """
-    c = interval / (interval + 1) if interval else 1.0
-    return torch.optim.Adam(module.parameters(), lr=lr * c, betas=(betas[0] ** c, betas[1] ** c), eps=1e-8, fused=True)
-
-
-def average_decay(config: TrainConfig, images_seen: int, *, rampup: bool) -> float:
-    """How much of itself the averaged generator keeps this step."""
-    half_life = config.ema_half_life
-    if rampup and config.ema_rampup is not None:
-        half_life = min(half_life, images_seen * config.ema_rampup)
-    return float(0.5 ** (config.batch / max(half_life, 1e-8)))
-
-
-@torch.no_grad()
-def update_average(G_ema: Generator, G: Generator, decay: float) -> None:
-    """Weights follow slowly, buffers at once."""
-    for averaged, current in zip(G_ema.parameters(), G.parameters(), strict=True):
-        averaged.copy_(current.lerp(averaged, decay))
-    for averaged_buffer, buffer in zip(G_ema.buffers(), G.buffers(), strict=True):
-        averaged_buffer.copy_(buffer)
+def penalty_of(step: Step, part: Part) -> Tensor:
+    """The config's penalty for each image of a part, [n]."""
+    D, kind, reals = step.state.D, step.config.penalty, step.reals.at(part.place)
+    if kind == "gradient":
+        assert step.draws.blend is not None
+        fakes, _, _ = step.fakes(part)
+        between = torch.lerp(fakes, reals.images, step.draws.blend[part.rows]).requires_grad_()
+        return losses.gradient_penalty(between, D(step.shown(between, "reals", part), reals.labels))
+    images = reals.images.detach().requires_grad_()
+    penalty = losses.r1_penalty(images, D(step.shown(images, "reals", part), reals.labels))
+    if kind == "r1":
+        return penalty
+    fakes, _, labels = step.fakes(part)
+    fakes = fakes.detach().requires_grad_()
+    return penalty + losses.r1_penalty(fakes, D(step.shown(fakes, "fakes", part), labels))
 
 
-def new_state(G: Generator, D: Discriminator, config: TrainConfig) -> TrainState:
-    """Networks, their optimisers, and an averaged generator equal to G."""
-    lr_G, lr_D = config.learning_rates
-    return TrainState(
-        G=G,
-        D=D,
-        G_ema=copy.deepcopy(G).eval().requires_grad_(False),
-        opt_G=lazy_adam(G, lr_G, config.betas, config.path_interval),
-        opt_D=lazy_adam(D, lr_D, config.betas, config.r1_interval),
-        path_mean=torch.zeros([], device=next(G.parameters()).device),
-    )
-
-
-def apply_gradients(optimizer: torch.optim.Adam, module: nn.Module, name: str) -> None:
+def apply_gradients(step: Step, optimizer: torch.optim.Adam, module: nn.Module, name: str) -> None:
     """One step of the optimiser; before it, on CPU, a gradient that is no number stops the training."""
+    step.ranks.sum_gradients(module)
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
     # On CUDA this look would wait for the device at every phase; there the weights are looked at every tick.
     if gradients[0].device.type == "cpu" and not torch.isfinite(nn.utils.get_total_norm(gradients)):
@@ -242,42 +186,66 @@ def apply_gradients(optimizer: torch.optim.Adam, module: nn.Module, name: str) -
     optimizer.zero_grad(set_to_none=True)
 
 
-def check_finite(tensors: dict[str, Tensor]) -> None:
-    """Raise Diverged with the name of the first tensor that holds a NaN or an infinity."""
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise Diverged(f"{name} holds a number that is not finite")
-
-
-def train_step(state: TrainState, config: TrainConfig, draws: Draws, reals: Tensor, *, rampup: bool = True) -> Stats:
-    """One step on a batch of real images [N, 3, H, W]: moves the state on and answers with its figures."""
-    G, D, step = state.G, state.D, state.images_seen // config.batch
-    parts = batch_parts(config.batch, config.micro_batch, config.network.minibatch_group)
-
-    # Generator.
-    D.requires_grad_(False)
-    stats = accumulate_generator(G, D, draws.generator, parts)
-    apply_gradients(state.opt_G, G, "G")
-
-    # Path length, every few steps: its gradient counts for all of them.
+def train_generator(step: Step) -> Stats:
+    """The generator's phases: its loss, and every few steps the path length, whose gradient counts for all of them."""
+    state, config, draws = step.state, step.config, step.draws
+    assert draws.generator is not None
+    stats = accumulate_generator(step, draws.generator)
     if draws.path is not None:
         assert draws.path_noise is not None
-        path_parts = list(torch.split(torch.arange(len(draws.path.z)), config.micro_batch or config.batch))
+        if config.path_interval > 1:
+            apply_gradients(step, state.opt_G, state.G, "G")
         weight = config.path_weight * config.path_interval
-        stats |= accumulate_path_length(G, draws.path, draws.path_noise, path_parts, state.path_mean, weight)
-        apply_gradients(state.opt_G, G, "G")
-    D.requires_grad_(True)
-
-    # Discriminator.
-    stats |= accumulate_discriminator(G, D, draws.discriminator, reals, parts)
-    apply_gradients(state.opt_D, D, "D")
-
-    # R1, every so many steps, likewise.
-    if config.r1_interval and step % config.r1_interval == 0:
-        weight = config.r1_gamma / 2 * config.r1_interval
-        stats |= accumulate_r1(D, reals, parts, weight)
-        apply_gradients(state.opt_D, D, "D")
-
-    update_average(state.G_ema, G, average_decay(config, state.images_seen, rampup=rampup))
-    state.images_seen += config.batch
+        stats |= accumulate_path_length(step, draws.path, draws.path_noise, weight)
+    apply_gradients(step, state.opt_G, state.G, "G")
     return stats
+
+
+def train_discriminator(step: Step) -> Stats:
+    """The discriminator's phases: its loss, and every so many steps its gradient's penalty, likewise."""
+    state, config = step.state, step.config
+    stats = accumulate_discriminator(step)
+    if config.r1_interval and state.step % config.r1_interval == 0:
+        if config.r1_interval > 1:
+            apply_gradients(step, state.opt_D, state.D, "D")
+        # R1 and R2 are weighed by gamma / 2, the gradient penalty by its whole weight.
+        gamma = config.r1_gamma if config.penalty == "gradient" else config.r1_gamma / 2
+        stats |= accumulate_penalty(step, gamma * config.r1_interval)
+    apply_gradients(step, state.opt_D, state.D, "D")
+    return stats
+
+
+def steer_augmentation(state: TrainState, config: TrainConfig, sign_real: Tensor, batch: int) -> None:
+    """Move p by what the discriminator made of the reals of the last few steps (Karras et al. 2020b, section 3.1)."""
+    state.sign_sum += sign_real
+    if (state.step + 1) % config.augment.interval == 0:
+        mean = state.sign_sum / config.augment.interval
+        state.augment_p.copy_(next_p(state.augment_p, mean, config.augment, batch))
+        state.sign_sum.zero_()
+
+
+def train_step(
+    state: TrainState,
+    config: TrainConfig,
+    draws: Draws,
+    reals: Reals,
+    *,
+    ranks: Ranks | None = None,
+    rampup: bool = True,
+) -> Stats:
+    """One step on a batch of reals, this rank's share of them: moves the state on and answers with its figures."""
+    ranks, batch = ranks or Ranks(), len(draws.discriminator.z)
+    parts = batch_parts(batch, config.micro_batch, config.network.minibatch_group, ranks)
+    step = Step(state, config, draws, reals, parts, ranks)
+    stats: Stats = {}
+    if draws.generator is not None:
+        train_only(state.opt_D, on=False)
+        stats |= train_generator(step)
+        train_only(state.opt_D, on=True)
+    stats |= train_discriminator(step)
+    if config.augment.mode == "adaptive":
+        steer_augmentation(state, config, stats["sign_real"], batch)
+    update_average(state.G_ema, state.G, average_decay(config, state.images_seen, batch, rampup=rampup))
+    state.images_seen += batch
+    state.step += 1
+    return stats | {"augment_p": state.augment_p.clone()}

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stylegan.architectures import Generator
@@ -30,12 +31,21 @@ def tile(images: Tensor, columns: int) -> np.ndarray:
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Write a picture so that a reader never sees half of it."""
-    ok, data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
+    """Write a picture [H, W, 1 .. 4] so that a reader never sees half of it."""
+    ok, data = cv2.imencode(".png", to_bgr(image))
     assert ok
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_bytes(data.tobytes())
     temporary.rename(path)
+
+
+def to_bgr(image: np.ndarray) -> np.ndarray:
+    """OpenCV's order of channels; two channels, which PNG has not in this order, are shown as red and green."""
+    channels = image.shape[2]
+    if channels == 2:
+        image = np.concatenate([image, np.zeros_like(image[..., :1])], axis=2)
+    order = {1: [0], 2: [2, 1, 0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[channels]
+    return np.ascontiguousarray(image[..., order])
 
 
 def write_reals(folder: Path, faces: Faces, config: TrainConfig) -> None:
@@ -46,13 +56,41 @@ def write_reals(folder: Path, faces: Faces, config: TrainConfig) -> None:
     write_png(folder / "reals.png", tile(pixels, config.sample_columns))
 
 
+def sample_grid(G_ema: Generator, config: TrainConfig, images_seen: int, step: int) -> np.ndarray:
+    """Pictures of the fixed latents; networks that grow are shown at the full size, with a line that says theirs."""
+    pixels = to_pixels(fixed_samples(G_ema, config, config.sample_columns * config.sample_rows)).cpu()
+    if config.growth is None:
+        return tile(pixels, config.sample_columns)
+    size = pixels.shape[-1]
+    grid = tile(F.interpolate(pixels, config.resolution, mode="nearest"), config.sample_columns)
+    return captioned(grid, f"step {step:,}   {images_seen / 1000:,.1f} kimg   {size} px")
+
+
 @torch.no_grad()
-def sample_grid(G_ema: Generator, config: TrainConfig, device: torch.device) -> np.ndarray:
-    """Pictures of the fixed latents, which depend on sample_seed and not on the training's own seed."""
-    count = config.sample_columns * config.sample_rows
+def fixed_samples(G_ema: Generator, config: TrainConfig, count: int) -> Tensor:
+    """Images [count, C, h, w] of latents that depend on sample_seed and not on the training's own seed.
+
+    Of a network with labels every row of the grid shows one class.
+    """
+    device = next(G_ema.parameters()).device
     z = torch.randn(count, G_ema.z_dim, generator=generator(config.sample_seed, "sample-grid")).to(device)
-    pixels = [to_pixels(G_ema(z[i : i + SAMPLE_BATCH])) for i in range(0, count, SAMPLE_BATCH)]
-    return tile(torch.cat(pixels), config.sample_columns)
+    labels = None
+    if G_ema.num_labels:
+        classes = torch.arange(count) // config.sample_columns % G_ema.num_labels
+        labels = F.one_hot(classes, G_ema.num_labels).float().to(device)
+    parts = torch.split(torch.arange(count), SAMPLE_BATCH)
+    return torch.cat([G_ema(z[rows], None if labels is None else labels[rows]) for rows in parts])
+
+
+def captioned(image: np.ndarray, text: str) -> np.ndarray:
+    """A picture above a line of text."""
+    height = max(16, image.shape[1] // 32)
+    strip = np.zeros((height, image.shape[1], image.shape[2]), np.uint8)
+    scale = height / 32
+    cv2.putText(
+        strip, text, (height // 4, int(height * 0.75)), cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA
+    )
+    return np.concatenate([image, strip])
 
 
 def duration(seconds: float) -> str:
@@ -70,7 +108,7 @@ def duration(seconds: float) -> str:
 class Progress:
     """Gathers a training's figures between ticks and writes them at every tick."""
 
-    def __init__(self, run: Path, config: TrainConfig, images_seen: int, seconds: float) -> None:
+    def __init__(self, run: Path, config: TrainConfig, images_seen: int, step: int, seconds: float) -> None:
         # A second or more of import: only the training child pays it.
         from torch.utils.tensorboard import SummaryWriter
 
@@ -82,7 +120,6 @@ class Progress:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._forget_the_future(images_seen)
-        step = images_seen // config.batch
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step)
 
     def _forget_the_future(self, images_seen: int) -> None:
@@ -105,13 +142,13 @@ class Progress:
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def tick(self, images_seen: int) -> dict[str, float]:
+    def tick(self, images_seen: int, step: int) -> dict[str, float]:
         """Write the line of this tick everywhere, and answer with its figures."""
         now, kimg = self.seconds, images_seen / 1000
         per_kimg = (now - self.seconds_at_tick) / max((images_seen - self.images_at_tick) / 1000, 1e-9)
-        left = max(self.config.num_steps * self.config.batch - images_seen, 0) / 1000
+        left = max(self.config.kimg - kimg, 0)
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
-        line = {"kimg": kimg, "step": images_seen // self.config.batch, "seconds": round(now, 3)}
+        line = {"kimg": kimg, "step": step, "seconds": round(now, 3)}
         line |= {"seconds_per_kimg": round(per_kimg, 3), "eta_seconds": round(left * per_kimg, 1)}
         line |= {name: float(f"{value:.6g}") for name, value in sorted(means.items())}
         with self.stats_file.open("a") as file:

@@ -7,6 +7,7 @@ two different keys share a stream with the odds of two equal hashes (torch's CPU
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 import torch
@@ -30,6 +31,7 @@ def generator(
     return torch.Generator(device=device).manual_seed(key_hash(seed, purpose, step, rank))
 
 
+@functools.lru_cache(maxsize=2)  # an epoch's order is asked for at every step of it; nobody writes into it
 def data_order(seed: int, epoch: int, count: int) -> Tensor:
     """The order in which one epoch shows its faces: a permutation of range(count), int64 [count]."""
     return torch.randperm(count, generator=generator(seed, "order", epoch))

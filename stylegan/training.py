@@ -1,6 +1,7 @@
 """Trains a StyleGAN in a folder: `python -m stylegan.training RUN_DIR [--watch-stdin]`.
 
-RUN_DIR/job.json says what ({"config", "shards", "start"}). The training goes on from RUN_DIR/checkpoints by itself;
+RUN_DIR/job.json says what ({"config", "shards", "start"}). Under `torchrun` several processes train as one
+(see ranks). The training goes on from RUN_DIR/checkpoints by itself;
 killed at any moment and started again it ends with the same weights, bit for bit on CPU, as one never killed.
 Exit codes: 0 done, 1 failed, 2 refused, 4 data differ from the record, 7 diverged, 130 and 143 stopped and saved.
 """
@@ -16,7 +17,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,28 +30,34 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from stylegan.architectures import build_networks
-from stylegan.checkpoint import (
-    IntegrityError,
-    Record,
-    checkpoint_name,
-    delete_old,
-    model_digest,
-    newest_valid,
-    read_record,
-    restore_state,
-    write_checkpoint,
-)
+from stylegan.architectures import Growth, build_networks
+from stylegan.checkpoint import IntegrityError, Record, model_digest, newest_valid, read_record, restore_state
 from stylegan.config import TrainConfig
+from stylegan.draws import Drawing, Reals, draw_step
 from stylegan.faces import Faces, to_images
-from stylegan.phases import Diverged, TrainState, check_finite, draw_step, new_state, train_step
-from stylegan.progress import Progress, sample_grid, write_png, write_reals
-from stylegan.random import batch_indices, generator
+from stylegan.growth import batch_at, growth_at, lr_at, shrink_reals
+from stylegan.loader import Batch, Loader
+from stylegan.phases import train_step
+from stylegan.random import batch_indices
+from stylegan.ranks import Ranks, batch_parts, joined, rank_rows
+from stylegan.scribe import Scribe
+from stylegan.state import Diverged, TrainState, new_state, pace
 
 REFERENCE_FACES = 15  # kept with every checkpoint, so that a score needs nothing but its face and the checkpoint
 
 # What may change between two starts of the same run without changing what it learns.
-FREE = {"kimg", "tick_kimg", "sample_kimg", "snapshot_kimg", "keep_last", "device", "threads"}
+FREE = {
+    "kimg",
+    "tick_kimg",
+    "sample_kimg",
+    "snapshot_kimg",
+    "keep_last",
+    "device",
+    "threads",
+    "cache",
+    "micro_batch",
+    "compile",  # these two up to rounding
+}
 
 
 class Job(BaseModel):
@@ -111,7 +118,7 @@ class Beginning(NamedTuple):
 
     state: TrainState
     record: Record  # of the checkpoint it goes on from; without digests when there is none yet
-    reference: Tensor  # uint8 [R, 3, H, W]
+    reference: Tensor  # uint8 [R, C, H, W]
     checkpoint: Path | None
 
 
@@ -126,13 +133,13 @@ def begin(job: Job, run: Path, faces: Faces, device: torch.device) -> Beginning:
     donor = None
     if job.start is not None:
         state, _, _ = restore_state(job.start, config, device)
-        state.images_seen = 0
+        state.images_seen = state.step = 0
         donor = model_digest(job.start)
     else:
         G, D = build_networks(config.network, config.resolution, config.seed)
         state = new_state(G.to(device), D.to(device), config)
     reference = faces.images(batch_indices(config.seed, 0, min(REFERENCE_FACES, len(faces)), len(faces)))
-    record = Record(config=config, images_seen=0, seconds=0.0, faces=faces.digest, donor=donor, sha256={})
+    record = Record(config=config, images_seen=0, step=0, seconds=0.0, faces=faces.digest, donor=donor, sha256={})
     return Beginning(state, record, reference, None)
 
 
@@ -149,13 +156,9 @@ def check_same_run(checkpoint: Path, record: Record, config: TrainConfig, faces:
         )
 
 
-def load_batch(faces: Faces, config: TrainConfig, images_seen: int, device: torch.device) -> Tensor:
-    """The real images of the next step, [N, 3, H, W] in [-1, 1], half of them mirrored."""
-    pixels = faces.images(batch_indices(config.seed, images_seen, config.batch, len(faces)))
-    if config.mirror:
-        draw = torch.rand(config.batch, generator=generator(config.seed, "mirror", images_seen // config.batch))
-        pixels = torch.where((draw < 0.5)[:, None, None, None], pixels.flip(3), pixels)
-    return to_images(pixels.to(device))
+def real_images(batch: Batch, growth: Growth) -> Reals:
+    """Real pictures as the discriminator takes them, in [-1, 1] and of the size that the networks have come to."""
+    return Reals(shrink_reals(to_images(batch.pixels), growth), batch.labels)
 
 
 def check_faces(faces: Faces, config: TrainConfig) -> None:
@@ -175,64 +178,89 @@ def crossed(before: int, after: int, kimg: float) -> bool:
     return int(after / (kimg * 1000)) > int(before / (kimg * 1000))
 
 
-def train(run: Path, job: Job, stop: Stop) -> Path | None:
-    """Train until the config's kimg or until asked to stop; answer with the last checkpoint, or None if stopped."""
-    config = job.config
+def train(run: Path, job: Job, stop: Stop, ranks: Ranks) -> int:
+    """Train until the config's kimg or until asked to stop, and answer with the exit code."""
+    config, total = job.config, round(job.config.kimg * 1000)
     device = choose_device(config)
 
     # The faces, and where the training stands.
-    faces = Faces(job.shards, "train")
+    faces = Faces(job.shards, "train", config.network.image_channels)
     check_faces(faces, config)
-    state, begun, reference, checkpoint = begin(job, run, faces, device)
-    progress = Progress(run, config, state.images_seen, begun.seconds)
-    write_reals(run / "samples", faces, config)
+    loader = Loader(faces, config, device)
+    begun = begin(job, run, faces, device)
+    state, checkpoint = begun.state, begun.checkpoint
+    classes = torch.tensor(faces.labels) if config.network.num_labels else None
+    grow(state, growth_of(config, state.images_seen))
+    scribe = Scribe(run, job.shards, state, begun.record, begun.reference) if ranks.first else None
+    if scribe and checkpoint is None:
+        scribe.show(state)
+    say(
+        f"{len(faces)} faces at {config.resolution} px, from kimg {begun.record.kimg:.3f} on {device}, {ranks.size} ranks"
+    )
 
-    def show() -> None:
-        image = sample_grid(state.G_ema, config, device)
-        write_png(run / "samples" / f"fakes-{checkpoint_name(state.images_seen)}.png", image)
-        progress.show("fakes", image, state.images_seen // config.batch)
-
-    def save() -> Path:
-        check_finite(all_weights(state))
-        path = write_checkpoint(run / "checkpoints", state, begun, progress.seconds, reference)
-        delete_old(run / "checkpoints", config.keep_last)
-        return path
-
-    if checkpoint is None:
-        show()
-    print(f"{len(faces)} faces at {config.resolution} px, from kimg {begun.kimg:.3f} on {device}", flush=True)
-
-    total = config.num_steps * config.batch
-    ended = state.images_seen >= total
-    while not ended:
+    stopped = 0
+    while state.images_seen < total and not stopped:
         # One step.
-        before = state.images_seen
-        reals = load_batch(faces, config, before, device)
-        draws = draw_step(config, state.G, before // config.batch, device)
-        progress.add(train_step(state, config, draws, reals, rampup=begun.donor is None))
+        before, batch = state.images_seen, batch_at(config, state.images_seen)
+        growth = growth_of(config, before)
+        grow(state, growth)
+        set_learning_rates(state, config)
+        rows = rank_rows(batch_parts(batch, config.micro_batch, config.network.minibatch_group, ranks))
+        reals = real_images(loader.batch(before, state.step, batch, rows), growth)
+        draws = draw_step(Drawing(config, state.step, batch, device, classes, state.augment_p), state.G, growth.size)
+        stats = train_step(state, config, draws, reals, ranks=ranks, rampup=begun.record.donor is None)
         after = state.images_seen
-        ended = after >= total or bool(stop.code)  # asked once a step: what ends the loop is also saved
+        size_ended = growth_of(config, after).size != growth.size
+        stopped = ranks.agree(stop.code, device)  # asked once a step: what ends the loop is also saved
+        due = bool(after >= total or stopped or size_ended)
 
-        # Say how it goes.
-        if ended or crossed(before, after, config.tick_kimg):
-            check_finite({k: torch.tensor(v) for k, v in progress.tick(after).items()})
-        if ended or crossed(before, after, config.sample_kimg or config.snapshot_kimg):
-            show()
+        # Say how it goes, and save: at intervals, at the end, and wherever it is stopped. One rank does so for all.
+        if scribe:
+            scribe.add(stats)
+            if due or crossed(before, after, config.tick_kimg):
+                scribe.tick(state)
+            if due or crossed(before, after, config.sample_kimg or config.snapshot_kimg):
+                scribe.show(state)
+            if due or crossed(before, after, config.snapshot_kimg):
+                checkpoint = scribe.save(state, phase_end=size_ended)
 
-        # Save: at intervals, at the end, and wherever it is stopped.
-        if ended or crossed(before, after, config.snapshot_kimg):
-            checkpoint = save()
+    loader.close()
+    if scribe:
+        scribe.close()
+        if not stopped:
+            write_done(run, checkpoint or scribe.save(state, phase_end=False))
+    ranks.wait()  # nobody leaves before the last checkpoint lies on the disk
+    if stopped:
+        say(f"stopped at kimg {state.images_seen / 1000:.3f}, saved: start again to go on")
+    return stopped
 
-    progress.close()
-    if state.images_seen < total:
-        print(f"stopped at kimg {state.images_seen / 1000:.3f}, saved: start again to go on", flush=True)
-        return None
-    return checkpoint or save()
+
+def say(text: str) -> None:
+    """Print a line at once: the log is read while the training runs."""
+    print(text, flush=True)
 
 
-def all_weights(state: TrainState) -> dict[str, Tensor]:
-    """Every weight of a training, by name."""
-    return {f"{n}.{k}": v for n, m in (("G", state.G), ("D", state.D)) for k, v in m.state_dict().items()}
+def growth_of(config: TrainConfig, images_seen: int) -> Growth:
+    """The size in px that a training works at after so many images, and how far it has faded in."""
+    if config.growth is None:
+        return Growth(config.resolution, 1.0)
+    return growth_at(config.growth, config.resolution, images_seen)
+
+
+def grow(state: TrainState, growth: Growth) -> None:
+    """Bring all networks to a size."""
+    for network in (state.G, state.D, state.G_ema):
+        network.grow(growth)
+
+
+def set_learning_rates(state: TrainState, config: TrainConfig) -> None:
+    """Give both optimisers the learning rate of this step."""
+    lr_G, lr_D = lr_at(config, state.images_seen)
+    for optimizer, lr, interval in (
+        (state.opt_G, lr_G, config.path_interval),
+        (state.opt_D, lr_D, config.r1_interval),
+    ):
+        optimizer.param_groups[0]["lr"] = lr * pace(interval)
 
 
 def write_done(run: Path, checkpoint: Path) -> None:
@@ -278,11 +306,8 @@ def run_job(run: Path, stop: Stop) -> int:
     """Train what job.json asks for and answer with the exit code."""
     try:
         job = read_job(run)
-        with locked(run):
-            checkpoint = train(run, job, stop)
-            if checkpoint is None:
-                return stop.code
-            write_done(run, checkpoint)
+        with joined() as ranks, locked(run) if ranks.first else nullcontext():
+            return train(run, job, stop, ranks)
     except Diverged as error:
         print(f"diverged: {error}; the last good checkpoint is kept: lower lr_G, lr_D, or raise gamma", file=sys.stderr)
         return 7
@@ -295,7 +320,6 @@ def run_job(run: Path, stop: Stop) -> int:
     except OSError as error:  # a full disk, a missing permission, a folder in use
         print(f"{run}: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:

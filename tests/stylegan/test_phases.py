@@ -10,17 +10,11 @@ import torch
 
 from stylegan.architectures import build_networks
 from stylegan.config import StyleGAN2Config, TrainConfig
-from stylegan.phases import (
-    Diverged,
-    Draws,
-    Latents,
-    TrainState,
-    average_decay,
-    batch_parts,
-    draw_step,
-    new_state,
-    train_step,
-)
+from stylegan.draws import Draws, Latents, Reals
+from stylegan.phases import train_step
+from stylegan.ranks import batch_parts, rank_rows
+from stylegan.state import Diverged, TrainState, average_decay, new_state
+from tests.stylegan.one_step import draws_at, gradients_of_a_step
 
 SMALL = StyleGAN2Config(z_dim=32, w_dim=32, mapping_layers=2, channel_base=256, channel_max=16)
 
@@ -61,7 +55,7 @@ def recorded_training(a: dict[str, np.ndarray]) -> tuple[TrainConfig, TrainState
 def recorded_draws(a: dict[str, np.ndarray], step: int) -> Draws:
     z = torch.from_numpy(a["z"][step])
     path = (Latents(z[1][:4]), torch.from_numpy(a["pl_noise"][step])) if step % 2 == 0 else (None, None)
-    return Draws(Latents(z[0]), Latents(z[2]), *path)
+    return Draws(Latents(z[2]), Latents(z[0]), *path)
 
 
 def test_six_steps_equal_the_references_gradient_by_gradient(recorded: dict[str, np.ndarray]) -> None:
@@ -78,11 +72,12 @@ def test_six_steps_equal_the_references_gradient_by_gradient(recorded: dict[str,
     for step in range(6):
         seen.clear()
         phases = [p for p in ("Gmain", "Greg", "Dmain", "Dreg") if (step, p) in log]
-        decay = average_decay(config, state.images_seen, rampup=True)
+        decay = average_decay(config, state.images_seen, config.batch, rampup=True)
         assert decay == pytest.approx(
             next(v["ema_beta"] for (it, _), v in log.items() if it == step and "ema_beta" in v)
         )
-        train_step(state, config, recorded_draws(recorded, step), torch.from_numpy(recorded["real"][step]))
+        reals = Reals(torch.from_numpy(recorded["real"][step]))
+        train_step(state, config, recorded_draws(recorded, step), reals)
         assert len(seen) == len(phases)
         for phase, gradients in zip(phases, seen, strict=True):
             entry = log[step, phase]
@@ -102,37 +97,9 @@ def test_six_steps_equal_the_references_gradient_by_gradient(recorded: dict[str,
             torch.testing.assert_close(value, expected[key], rtol=1e-3, atol=2e-5, msg=f"{name}.{key}")
 
 
-def gradients_after_one_step(micro_batch: int | None) -> dict[str, torch.Tensor]:
-    """What every optimiser was given in a first step, all four phases, minibatch-std groups included."""
-    config = TrainConfig(
-        resolution=16, batch=32, micro_batch=micro_batch, network=SMALL, path_interval=1, r1_interval=1, seed=5
-    )
-    torch.manual_seed(0)
-    G, D = build_networks(config.network, 16)
-    for name, p in G.named_parameters():
-        if name.endswith("noise_strength"):
-            torch.nn.init.constant_(p, 0.1)
-    state = new_state(G, D, config)
-    found: dict[str, torch.Tensor] = {}
-    phases = {"G": iter(("main", "path")), "D": iter(("main", "r1"))}
-
-    def keep(optimizer: torch.optim.Optimizer, *_: object) -> None:
-        module, name = (state.G, "G") if optimizer is state.opt_G else (state.D, "D")
-        phase = next(phases[name])
-        for key, p in module.named_parameters():
-            if p.grad is not None:
-                found[f"{name}-{phase}.{key}"] = p.grad.clone()
-
-    state.opt_G.register_step_pre_hook(keep)
-    state.opt_D.register_step_pre_hook(keep)
-    reals = torch.randn(32, 3, 16, 16, generator=torch.Generator().manual_seed(9)).tanh()
-    train_step(state, config, draw_step(config, G, 0, torch.device("cpu")), reals)
-    return found | {"w_avg": state.G.mapping.w_avg, "path_mean": state.path_mean}
-
-
 @pytest.mark.parametrize("micro_batch", [8, 4])
 def test_micro_batches_add_up_to_the_whole_batch(micro_batch: int) -> None:
-    whole, parts = gradients_after_one_step(None), gradients_after_one_step(micro_batch)
+    whole, parts = gradients_of_a_step(None), gradients_of_a_step(micro_batch)
     assert set(whole) == set(parts)
     assert {k.split(".")[0] for k in whole} >= {"G-main", "G-path", "D-main", "D-r1"}
     assert relative_differences(whole, parts, lambda name: name.split(".")[0]).max() < 1e-5
@@ -144,7 +111,7 @@ def test_in_double_precision_every_single_gradient_adds_up(micro_batch: int) -> 
     # is held, tensor by tensor, where rounding is out of the way.
     torch.set_default_dtype(torch.float64)
     try:
-        whole, parts = gradients_after_one_step(None), gradients_after_one_step(micro_batch)
+        whole, parts = gradients_of_a_step(None), gradients_of_a_step(micro_batch)
     finally:
         torch.set_default_dtype(torch.float32)
     assert relative_differences(whole, parts, lambda name: name).max() < 1e-10
@@ -163,14 +130,17 @@ def relative_differences(
 
 def test_parts_of_a_batch_are_whole_minibatch_std_groups() -> None:
     parts = batch_parts(32, 8, 4)
-    assert [p.tolist() for p in parts[:2]] == [[0, 1, 8, 9, 16, 17, 24, 25], [2, 3, 10, 11, 18, 19, 26, 27]]
-    assert sorted(torch.cat(parts).tolist()) == list(range(32))
+    assert [p.rows.tolist() for p in parts[:2]] == [[0, 1, 8, 9, 16, 17, 24, 25], [2, 3, 10, 11, 18, 19, 26, 27]]
+    assert sorted(rank_rows(parts).tolist()) == list(range(32))
 
 
 def test_draws_depend_on_seed_and_step_alone() -> None:
     config = TrainConfig(resolution=16, batch=4, network=SMALL, path_interval=0)
     G, _ = build_networks(SMALL, 16)
-    first, again, later = (draw_step(config, G, step, torch.device("cpu")) for step in (7, 7, 8))
+    first, again, later = (draws_at(config, G, step) for step in (7, 7, 8))
+    assert first.generator is not None
+    assert again.generator is not None
+    assert later.generator is not None
     assert torch.equal(first.generator.z, again.generator.z)
     assert not torch.equal(first.generator.z, later.generator.z)
     assert not torch.equal(first.generator.z, first.discriminator.z)
@@ -184,7 +154,7 @@ def test_a_gradient_that_is_no_number_stops_before_it_harms_and_is_named() -> No
     before = {k: v.clone() for k, v in D.state_dict().items()}
     reals = torch.full([4, 3, 16, 16], torch.nan)
     with pytest.raises(Diverged, match=r"gradient of D\.b16\.fromrgb\.weight"):
-        train_step(state, config, draw_step(config, G, 0, torch.device("cpu")), reals)
+        train_step(state, config, draws_at(config, G, 0), Reals(reals))
     assert all(torch.equal(v, before[k]) for k, v in D.state_dict().items())
 
 
@@ -200,7 +170,7 @@ def test_a_step_on_cuda_equals_the_cpus() -> None:
     for device in (torch.device("cpu"), torch.device("cuda")):
         G, D = build_networks(config.network, 16)
         state = new_state(G.to(device), D.to(device), config)
-        train_step(state, config, draw_step(config, state.G, 0, device), reals.to(device))
+        train_step(state, config, draws_at(config, state.G, 0, device.type), Reals(reals.to(device)))
         found.append({k: v.cpu() for m in (state.G, state.D) for k, v in m.state_dict().items()})
     torch.set_float32_matmul_precision(precision)
     for name, value in found[0].items():

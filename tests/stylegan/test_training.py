@@ -19,8 +19,9 @@ import torch
 import stylegan
 from stylegan.checkpoint import MODEL, RECORD, STATE, IntegrityError, newest_valid, read_record
 from stylegan.faces import Faces
+from stylegan.loader import Loader
 from stylegan.presets import resolve
-from stylegan.training import Stop, load_batch, locked, read_job, run_job
+from stylegan.training import Stop, locked, read_job, run_job
 
 MakeRun = Callable[..., Path]
 ROOT = Path(__file__).resolve().parents[2]
@@ -240,16 +241,13 @@ def test_faces_of_another_size_are_refused(make_run: MakeRun, capsys: pytest.Cap
 
 
 def test_every_face_is_shown_once_an_epoch_in_an_order_of_the_seed(shards: Path, make_run: MakeRun) -> None:
-    faces = Faces(shards)
-    config = read_job(make_run(mirror=False)).config
-    device = torch.device("cpu")
-    shown = torch.cat(
-        [load_batch(faces, config, i, device) for i in range(0, 168, 8)]
-    )  # 21 batches of 8, 4 epochs of 42
-    for epoch in range(4):
-        assert len({t.numpy().tobytes() for t in shown[epoch * 42 : (epoch + 1) * 42]}) == 42
-    assert not torch.equal(shown[:42], shown[42:84])
-    assert torch.equal(load_batch(faces, config, 80, device), shown[80:88])
+    with Loader(Faces(shards), read_job(make_run(mirror=False)).config, torch.device("cpu")) as loader:
+        batches = [loader.batch(i, i // 8, 8).pixels for i in range(0, 168, 8)]  # 21 batches of 8, 4 epochs of 42
+        shown = torch.cat(batches)
+        for epoch in range(4):
+            assert len({t.numpy().tobytes() for t in shown[epoch * 42 : (epoch + 1) * 42]}) == 42
+        assert not torch.equal(shown[:42], shown[42:84])
+        assert torch.equal(loader.batch(80, 10, 8).pixels, shown[80:88])
 
 
 def test_held_out_faces_are_never_trained_on(shards: Path) -> None:
