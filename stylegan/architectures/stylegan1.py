@@ -33,23 +33,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan.architectures import networks
-from stylegan.architectures.layers import Dense, MappingNetwork, build_head, check_labels, fade_in
+from stylegan.architectures.layers import (
+    Dense,
+    MappingNetwork,
+    build_head,
+    check_growth,
+    check_labels,
+    fade_in,
+    sizes_up_to,
+)
 from stylegan.architectures.networks import Growth, Judgement, Networks, Noise
 from stylegan.config import StyleGAN1Config
 from stylegan.operators import minibatch_std, resample_filter
 
 ADAIN_EPS = 1e-5
-
-
-def sizes_up_to(resolution: int) -> list[int]:
-    """4, 8, 16, ... up to the resolution."""
-    return [2**i for i in range(2, resolution.bit_length())]
-
-
-def check_growth(growth: Growth, resolution: int) -> None:
-    """Raise ValueError unless networks of this resolution have such a size."""
-    if growth.size not in sizes_up_to(resolution):
-        raise ValueError(f"networks of {resolution} px cannot grow to {growth.size} px: choose 4, 8, ... {resolution}")
 
 
 def blur(x: Tensor, kernel: Tensor) -> Tensor:
@@ -239,9 +236,7 @@ class Epilogue(nn.Module):
     def judge(self, x: Tensor, labels: Tensor | None) -> Judgement:
         """[N, C, 4, 4] -> [N]; of a network with labels, the logit of the image's own class."""
         x = F.leaky_relu(self.conv(minibatch_std(x, self.group)), 0.2)
-        x = F.leaky_relu(self.fc(x), 0.2).flatten(1)
-        # One-hot rows of unit second moment: the head then picks the class's logit as it is.
-        return self.out.judge(x, None if labels is None else labels * math.sqrt(labels.shape[1]))
+        return self.out.judge(F.leaky_relu(self.fc(x), 0.2).flatten(1), labels)
 
 
 class Discriminator(networks.Discriminator):
