@@ -137,7 +137,7 @@ def _training(asked: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     preset = asked.get("preset", "auto")
     if preset not in PRESETS:
         raise ValueError(f"train.preset {preset!r} is unknown: choose one of {', '.join(sorted(PRESETS))}")
-    return recipe(preset, {k: v for k, v in asked.items() if k != "preset"}) | given
+    return recipe(preset, {k: v for k, v in asked.items() if k != "preset"} | given)
 
 
 if __name__ == "__main__":

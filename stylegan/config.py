@@ -56,6 +56,9 @@ class StyleConfig(MappingConfig):
     mapping_layers_D: int = Field(  # noqa: N815
         default=8, ge=1, le=16, description="Layers of the discriminator's mapping of labels."
     )
+    minibatch_channels: int = Field(
+        default=1, ge=0, description="Groups of channels whose spread the discriminator sees; 0: none of it."
+    )
 
 
 class StyleGAN2Config(StyleConfig):

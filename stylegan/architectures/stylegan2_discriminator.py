@@ -105,16 +105,22 @@ class Epilogue(nn.Module):
     def __init__(self, config: StyleConfig, code_dim: int, *, fromrgb: bool) -> None:
         super().__init__()
         channels = config.channels(4)
-        self.group = config.minibatch_group
+        self.group, self.spread_channels = config.minibatch_group, config.minibatch_channels
+        if self.spread_channels and channels % self.spread_channels:
+            raise ValueError(
+                f"network.minibatch_channels is {self.spread_channels}: it must divide the {channels} channels at 4 px"
+            )
         if fromrgb:
             self.fromrgb = Conv(config.image_channels, channels, 1, clamp=config.conv_clamp)
-        self.conv = Conv(channels + 1, channels, 3, clamp=config.conv_clamp)
+        self.conv = Conv(channels + self.spread_channels, channels, 3, clamp=config.conv_clamp)
         self.fc = Dense(channels * 16, channels, activation="lrelu")
         self.out = build_head(config, channels, code_dim)
 
     def forward(self, x: Tensor, code: Tensor | None) -> Judgement:
         """The judgement of features [N, C, 4, 4], with classes of label codes [N, code_dim] too."""
-        x = self.conv(minibatch_std(x, self.group))
+        if self.spread_channels:
+            x = minibatch_std(x, self.group, self.spread_channels)
+        x = self.conv(x)
         return self.out.judge(self.fc(x.flatten(1)), code)
 
 

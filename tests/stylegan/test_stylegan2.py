@@ -195,6 +195,20 @@ def test_the_whole_range_of_sizes_can_be_built() -> None:
     assert G.num_ws == 18
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("channels", [0, 1, 2, 8])
+def test_the_spread_of_the_group_has_as_many_channels_as_asked_for(channels: int) -> None:
+    D = build_networks(tiny(minibatch_channels=channels), 8).D
+    assert D.get_submodule("b4.conv").weight.shape[1] == 16 + channels
+    images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(D(images)[:1], D(images[:1])) == (channels == 0)
+
+
+def test_channels_of_the_spread_that_do_not_divide_the_features_are_refused() -> None:
+    with pytest.raises(ValueError, match="minibatch_channels is 3: it must divide the 16 channels at 4 px"):
+        build_networks(tiny(minibatch_channels=3), 8)
+
+
 # Progressive growing.
 
 
