@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from stylegan.architectures import r3gan, stylegan1, stylegan2, stylegan3
+from stylegan.architectures import dcgan, r3gan, stylegan1, stylegan2, stylegan3
 from stylegan.architectures.networks import Discriminator, Generator, Growth, Networks, Noise
 from stylegan.config import NetworkConfig
 from stylegan.random import key_hash
@@ -16,6 +16,7 @@ __all__ = ["ARCHITECTURES", "Discriminator", "Generator", "Growth", "Networks", 
 
 # Each takes its own config class and the resolution in px, and draws fresh weights from torch's global generator.
 ARCHITECTURES: dict[str, Callable[[Any, int], Networks]] = {
+    "dcgan": dcgan.build,
     "r3gan": r3gan.build,
     "stylegan1": stylegan1.build,
     "stylegan2": stylegan2.build,

@@ -29,7 +29,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan.architectures import networks
-from stylegan.architectures.layers import SlicingHead, check_labels, sizes_up_to, truncated
+from stylegan.architectures.latent import Latent
+from stylegan.architectures.layers import SlicingHead, check_labels, sizes_up_to
 from stylegan.architectures.networks import Judgement, Networks, Noise
 from stylegan.config import R3GANConfig
 from stylegan.operators import downsample2d, resample_filter, upsample2d
@@ -167,36 +168,6 @@ class Projection(nn.Linear):
         """Judgement of features h [N, inputs], with classes of label codes [N, code_dim] too."""
         y = self(h)
         return Judgement(y[:, 0] if code is None else (y * code).sum(dim=1))
-
-
-class Latent(nn.Module):
-    """Stands where others have a mapping network: w is z, with the code of the label behind it."""
-
-    w_avg: Tensor
-
-    def __init__(self, config: R3GANConfig) -> None:
-        super().__init__()
-        self.z_dim = config.z_dim
-        self.num_labels = config.num_labels
-        if config.num_labels:
-            self.embed = scaled(nn.Linear(config.num_labels, config.z_dim, bias=False))
-        self.w_dim = config.z_dim * (2 if config.num_labels else 1)
-        self.register_buffer("w_avg", torch.zeros(self.w_dim), persistent=False)
-
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """w [N, w_dim] of z [N, z_dim] and one-hot labels [N, num_labels]."""
-        check_labels(labels, self.num_labels)
-        z = z.to(self.w_avg.dtype)
-        return z if labels is None else torch.cat([z, self.embed(labels)], dim=1)
-
-    def track(self, w: Tensor) -> None:
-        """Nothing: the mean of z is known to be zero."""
-
-    def truncate(self, w: Tensor, psi: float | Tensor, cutoff: int | None = None) -> Tensor:
-        """w for the one layer that takes it, [N, 1, w_dim], its z drawn towards zero by psi; the label stays."""
-        ws = w[:, None]
-        z = truncated(ws[..., : self.z_dim], self.w_avg[: self.z_dim], psi, cutoff)
-        return torch.cat([z, ws[..., self.z_dim :]], dim=2)
 
 
 class Synthesis(nn.Module):
