@@ -170,6 +170,15 @@ def check_growth(growth: Growth, resolution: int) -> None:
         raise ValueError(f"networks of {resolution} px cannot grow to {growth.size} px: choose 4, 8, ... {resolution}")
 
 
+def check_whole_size(growth: Growth, resolution: int) -> None:
+    """Raise ValueError if a network that does not grow is asked for another size than its own."""
+    if growth != Growth(resolution, 1.0):
+        raise ValueError(
+            f"this network has one size, {resolution} px, and cannot work at {growth.size} px: train it without "
+            'growth, or take network.generator and network.discriminator "orig", or a stylegan1'
+        )
+
+
 def fade_in(half: Tensor, whole: Tensor, alpha: float) -> Tensor:
     """Images [N, C, H, W] on their way from those of half the size, [N, C, H / 2, W / 2], to those of the whole one.
 

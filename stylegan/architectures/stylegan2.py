@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan.architectures import networks
-from stylegan.architectures.layers import Dense, MappingNetwork, check_growth, fade_in, sizes_up_to
+from stylegan.architectures.layers import Dense, MappingNetwork, check_growth, check_whole_size, fade_in, sizes_up_to
 from stylegan.architectures.networks import Growth, Networks, Noise
 from stylegan.architectures.stylegan2_discriminator import build_discriminator
 from stylegan.config import StyleGAN2Config
@@ -159,6 +159,7 @@ class Synthesis(nn.Module):
 
     def __init__(self, config: StyleGAN2Config, resolution: int) -> None:
         super().__init__()
+        self.resolution = resolution
         self.sizes = sizes_up_to(resolution)
         self.has_noise = config.noise
         for size in self.sizes:
@@ -179,6 +180,10 @@ class Synthesis(nn.Module):
     def blocks(self) -> list[Block]:
         """The blocks from 4 px up."""
         return [cast(Block, self.get_submodule(f"b{size}")) for size in self.sizes]
+
+    def grow(self, growth: Growth) -> None:
+        """Networks that do not grow can only stay as they are."""
+        check_whole_size(growth, self.resolution)
 
     def _noise(self, noise: Noise) -> Iterator[Tensor | None]:
         if not self.has_noise or noise == "none":
@@ -236,7 +241,6 @@ class GrowingSynthesis(Synthesis):
 
     def __init__(self, config: StyleGAN2Config, resolution: int) -> None:
         super().__init__(config, resolution)
-        self.resolution = resolution
         self.alpha = 1.0
 
     def grow(self, growth: Growth) -> None:
@@ -273,9 +277,8 @@ class Generator(networks.Generator):
 
     def grow(self, growth: Growth) -> None:
         """Make images of growth.size px from now on: num_ws and noise_sizes are those of the present layers."""
-        if isinstance(self.synthesis, GrowingSynthesis):
-            self.synthesis.grow(growth)
-            self._take_layers()
+        self.synthesis.grow(growth)
+        self._take_layers()
 
 
 def build(config: StyleGAN2Config, resolution: int) -> Networks:

@@ -21,6 +21,7 @@ from stylegan.architectures.layers import (
     build_head,
     check_growth,
     check_labels,
+    check_whole_size,
     sizes_up_to,
 )
 from stylegan.architectures.networks import Growth, Judgement
@@ -148,6 +149,10 @@ class Discriminator(networks.Discriminator):
     def stages(self) -> list[Any]:
         """The blocks from the highest resolution down, the epilogue last."""
         return [self.get_submodule(f"b{size}") for size in self.sizes]
+
+    def grow(self, growth: Growth) -> None:
+        """Networks that do not grow can only stay as they are."""
+        check_whole_size(growth, self.resolution)
 
     def features(self, images: Tensor) -> Tensor:
         """[N, C, H, W] in [-1, 1] -> [N, C', 4, 4]; an image's features depend on that image alone."""

@@ -280,6 +280,14 @@ def test_a_size_beyond_the_resolution_is_refused() -> None:
         growing(64, 1.0)
 
 
+@pytest.mark.parametrize("joined", ["skip", "resnet"])
+def test_networks_that_do_not_grow_refuse_another_size(joined: str) -> None:
+    for network in build_networks(tiny(generator=joined, discriminator=joined), 16):
+        network.grow(Growth(16, 1.0))
+        with pytest.raises(ValueError, match="has one size, 16 px, and cannot work at 8 px: train it without growth"):
+            network.grow(Growth(8, 1.0))
+
+
 def test_images_of_another_size_than_the_grown_one_are_refused() -> None:
     with pytest.raises(ValueError, match="has grown to 8 px, it was given images of 16 px"):
         growing(8, 1.0).D(torch.zeros(4, 3, 16, 16))
