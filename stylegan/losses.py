@@ -71,25 +71,15 @@ def r1_penalty(images: Tensor, logits: Tensor) -> Tensor:
     return gradient.square().sum(dim=(1, 2, 3))
 
 
-def interpolated(reals: Tensor, fakes: Tensor, t: Tensor) -> Tensor:
-    """Images between reals and fakes [N, C, H, W], at the fractions t [N] of the way to the reals."""
-    return torch.lerp(fakes, reals, t[:, None, None, None])
-
-
 def gradient_penalty(images: Tensor, logits: Tensor) -> Tensor:
-    """Squared distance of the gradient's norm from one at interpolated images, one value an image.
+    """Squared distance of the gradient's norm from one, one value an image.
 
-    images [N, C, H, W] must require grad; logits [N]. Differentiable twice.
+    images [N, C, H, W] between fakes and reals must require grad; logits [N]. Differentiable twice.
     WGAN-GP of Gulrajani et al. 2017 (arXiv:1704.00028, eq. 3) without its lambda: the caller weighs it.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     norm: Tensor = torch.linalg.vector_norm(gradient, dim=(1, 2, 3))  # its slope at zero is zero, not infinite
     return (norm - 1).square()
-
-
-def drift_penalty(real_logits: Tensor) -> Tensor:
-    """Squared logits of reals, [N]: keeps those of WGAN-GP near zero (Karras et al. 2018, appendix A.1)."""
-    return real_logits.square()
 
 
 def path_lengths(images: Tensor, ws: Tensor, noise: Tensor, *, differentiable: bool = True) -> Tensor:

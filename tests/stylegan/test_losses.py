@@ -102,13 +102,3 @@ def test_gradient_penalty_of_a_flat_discriminator_has_a_gradient() -> None:
     losses.gradient_penalty(images, images.sum(dim=(1, 2, 3)) * slope).sum().backward()  # type: ignore[no-untyped-call]
     assert slope.grad is not None
     assert slope.grad.isfinite()
-
-
-def test_interpolated_images_lie_between_fakes_and_reals() -> None:
-    reals, fakes = random_images(6), random_images(7)
-    between = losses.interpolated(reals, fakes, torch.tensor([0.0, 1.0, 0.25], dtype=torch.float64))
-    torch.testing.assert_close(between, torch.stack([fakes[0], reals[1], 0.25 * reals[2] + 0.75 * fakes[2]]))
-
-
-def test_drift_is_the_square_of_the_reals_logits() -> None:
-    torch.testing.assert_close(losses.drift_penalty(REALS), REALS**2)
