@@ -82,7 +82,7 @@ def test_a_shard_that_ends_early_is_named_with_its_face(tmp_path: Path) -> None:
 
 def test_faces_of_two_sizes_are_refused_by_name(tmp_path: Path) -> None:
     faces = Faces(shard_of(tmp_path / "faces", [png(a_picture(0, 3)), png(a_picture(1, 3, size=12))]))
-    with pytest.raises(ValueError, match="face 0001_000 in .* is 12 x 12 px, face 0000_000 8 x 8 px"):
+    with pytest.raises(ValueError, match=r"face 0001_000 in .* is 12 x 12 px, face 0000_000 8 x 8 px"):
         faces.images([0, 1])
 
 
