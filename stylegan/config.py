@@ -287,6 +287,20 @@ class TrainConfig(BaseModel):
         return 10.0 if self.penalty == "gradient" else 0.0002 * self.resolution**2 / self.batch
 
     @property
+    def rules(self) -> str:
+        """The numbers that "auto" stands for here, and by which rule."""
+        lr_G, lr_D = self.learning_rates
+        auto_lr = "auto: 0.002 from 1024 px up, 0.0025 below"
+        auto_gamma = "auto: 10 for a gradient penalty" if self.penalty == "gradient" else "auto: 0.0002 px^2 / batch"
+        words = [
+            f"lr_G {lr_G:g}" + (f" ({auto_lr})" if self.lr_G == "auto" else ""),
+            f"lr_D {lr_D:g}" + (f" ({auto_lr})" if self.lr_D == "auto" else ""),
+            f"gamma {self.r1_gamma:g}" + (f" ({auto_gamma})" if self.gamma == "auto" else ""),
+            f"ema_kimg {self.ema_half_life / 1000:g}" + (" (auto: batch * 10 / 32)" if self.ema_kimg == "auto" else ""),
+        ]
+        return ", ".join(words)
+
+    @property
     def ema_half_life(self) -> float:
         """Half-life of the averaged generator in images."""
         return (self.batch * 10 / 32 if self.ema_kimg == "auto" else self.ema_kimg) * 1000

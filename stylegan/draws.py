@@ -34,7 +34,7 @@ class Latents(NamedTuple):
 
     z: Tensor  # [N, z_dim]
     mixed: Tensor | None = None  # second latents [N, z_dim] of style mixing
-    crossover: int = 0  # first layer that the second latents drive
+    crossover: Tensor | None = None  # 0-d int64, the first layer that the second latents drive
     noise: Noise = "const"  # or one map a layer, [N, 1, h, h]
     labels: Tensor | None = None  # one-hot [N, num_labels]
 
@@ -74,10 +74,13 @@ class Drawing(NamedTuple):
         """The latents of one phase."""
         cpu = self.keyed(phase)
         z = torch.randn(count, G.z_dim, generator=cpu).to(self.device)
-        mixed, crossover = None, 0
-        if self.config.style_mixing and G.num_ws > 1 and torch.rand([], generator=cpu) < self.config.style_mixing:
-            crossover = int(torch.randint(1, G.num_ws, [], generator=cpu))
-            mixed = torch.randn(count, G.z_dim, generator=cpu).to(self.device)
+        mixed, crossover = None, None
+        if self.config.style_mixing and G.num_ws > 1:
+            # A step that mixes nothing takes all layers from the first latents: every step has the same shape.
+            mixed, crossover = z, torch.tensor(G.num_ws, device=self.device)
+            if torch.rand([], generator=cpu) < self.config.style_mixing:
+                crossover = torch.randint(1, G.num_ws, [], generator=cpu).to(self.device)
+                mixed = torch.randn(count, G.z_dim, generator=cpu).to(self.device)
         return Latents(z, mixed, crossover, self._noise(G, phase, count), self._labels(G, phase, count))
 
     def _noise(self, G: Generator, phase: str, count: int) -> Noise:

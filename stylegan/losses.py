@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -61,34 +60,36 @@ LOSSES: dict[str, Loss] = {
 }
 
 
-def r1_penalty(images: Tensor, logits: Tensor) -> Tensor:
-    """Squared norm of the discriminator's gradient at images, one value an image.
+def gradient_at(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Gradient of f's sum at x, of x's shape. Differentiable again, by x and by all that f knows.
 
-    images [N, C, H, W] must require grad; logits [N]. Differentiable twice. At reals it is R1, at fakes R2, of
-    Mescheder et al. 2018 (arXiv:1801.04406) without its gamma / 2: the caller weighs it.
+    torch.func and not torch.autograd: the same numbers, and torch.compile can differentiate them once more.
     """
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    gradient: Tensor = torch.func.grad(lambda x: f(x).sum())(x)
+    return gradient
+
+
+def r1_penalty(gradient: Tensor) -> Tensor:
+    """Squared norm of the logit's gradient by each image [N, C, H, W], one value an image.
+
+    At reals it is R1, at fakes R2, of Mescheder et al. 2018 (arXiv:1801.04406) without its gamma / 2: the caller
+    weighs it.
+    """
     return gradient.square().sum(dim=(1, 2, 3))
 
 
-def gradient_penalty(images: Tensor, logits: Tensor) -> Tensor:
-    """Squared distance of the gradient's norm from one, one value an image.
+def gradient_penalty(gradient: Tensor) -> Tensor:
+    """Squared distance from one of the norm of the logit's gradient by each image [N, C, H, W], one value an image.
 
-    images [N, C, H, W] between fakes and reals must require grad; logits [N]. Differentiable twice.
-    WGAN-GP of Gulrajani et al. 2017 (arXiv:1704.00028, eq. 3) without its lambda: the caller weighs it.
+    At images between fakes and reals, WGAN-GP of Gulrajani et al. 2017 (arXiv:1704.00028, eq. 3) without its lambda:
+    the caller weighs it.
     """
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     norm: Tensor = torch.linalg.vector_norm(gradient, dim=(1, 2, 3))  # its slope at zero is zero, not infinite
     return (norm - 1).square()
 
 
-def path_lengths(images: Tensor, ws: Tensor, noise: Tensor, *, differentiable: bool = True) -> Tensor:
-    """How far images move as w moves, |J^T y| of Karras et al. 2020 (eq. 4), one value an image.
-
-    images [N, 3, H, W] made from ws [N, num_ws, w_dim]; noise is normal, of the images' shape.
-    """
-    y = noise / math.sqrt(images.shape[2] * images.shape[3])
-    (jacobian,) = torch.autograd.grad((images * y).sum(), ws, create_graph=differentiable)
+def path_lengths(jacobian: Tensor) -> Tensor:
+    """Lengths |J^T y| of Karras et al. 2020 (eq. 4), [N], from J^T y for every layer, [N, num_ws, w_dim]."""
     return jacobian.square().sum(dim=2).mean(dim=1).sqrt()
 
 

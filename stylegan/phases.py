@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from stylegan import losses
-from stylegan.architectures import Generator
-from stylegan.augment import Augmentation, augment, next_p
+from stylegan.augment import next_p
 from stylegan.config import TrainConfig
 from stylegan.draws import Draws, Latents, Reals
 from stylegan.losses import LOSSES
+from stylegan.objectives import PLAIN, Manner, Moves, Objectives, manner_of
 from stylegan.ranks import Part, Ranks, batch_parts, path_parts, rank_rows
 from stylegan.state import TrainState, average_decay, check_finite, train_only, update_average
 
@@ -35,27 +35,21 @@ class Step:
     reals: Reals
     parts: list[Part]
     ranks: Ranks
+    objectives: Objectives
 
     @property
     def batch(self) -> int:
         """Images of the whole batch."""
         return len(self.draws.discriminator.z)
 
+    @property
+    def manner(self) -> Manner:
+        """How images are judged."""
+        return manner_of(self.config)
+
     def whole(self, values: Sequence[Tensor]) -> Tensor:
         """The whole batch's values from those of this rank's parts."""
         return self.ranks.whole(torch.cat(list(values)), rank_rows(self.parts), self.batch)
-
-    def shown(self, images: Tensor, purpose: str, part: Part) -> Tensor:
-        """Images as the discriminator gets to see them."""
-        draws: Augmentation | None = self.draws.augment.get(purpose)
-        return images if draws is None else augment(images, draws.part(part.rows))
-
-    def fakes(self, part: Part) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The discriminator's fakes, their first latents' w, and their labels; nothing flows back through them."""
-        latents = self.latents(self.draws.discriminator, part)
-        with torch.no_grad():
-            ws, w = styles(self.state.G, latents)
-            return self.state.G.synthesis(ws, latents.noise), w, latents.labels
 
     def latents(self, whole: Latents, part: Part) -> Latents:
         """A part's latents; a loss that pairs fakes with reals gives them the reals' labels."""
@@ -63,31 +57,22 @@ class Step:
         paired = LOSSES[self.config.loss].pairs and latents.labels is not None
         return latents._replace(labels=self.reals.at(part.place).labels) if paired else latents
 
-
-def styles(G: Generator, latents: Latents) -> tuple[Tensor, Tensor]:
-    """w for every layer, mixed, [N, num_ws, w_dim], and the first latents' w, [N, w_dim]."""
-    w = G.mapping(latents.z, latents.labels)
-    ws = G.mapping.truncate(w, psi=1.0)
-    if latents.mixed is None:
-        return ws, w
-    other = G.mapping.truncate(G.mapping(latents.mixed, latents.labels), psi=1.0)
-    return torch.cat([ws[:, : latents.crossover], other[:, latents.crossover :]], dim=1), w
+    def moves(self, part: Part, fakes: str = "fakes") -> Moves:
+        """How a part's fakes and reals are augmented."""
+        draws = self.draws.augment
+        return Moves(draws[fakes].part(part.rows), draws["reals"].part(part.rows)) if draws else Moves()
 
 
 def accumulate_generator(step: Step, whole: Latents) -> Stats:
     """Add the gradient of the generator's loss to G."""
-    G, D = step.state.G, step.state.D
-    loss, logits = LOSSES[step.config.loss], []
+    pairs, found = LOSSES[step.config.loss].pairs, []
     for part in step.parts:
-        latents = step.latents(whole, part)
-        images = G.synthesis(styles(G, latents)[0], latents.noise)
-        fake_logits = D(step.shown(images, "generator", part), latents.labels)
-        reals = step.reals.at(part.place)
-        real_logits = D(step.shown(reals.images, "reals", part), reals.labels) if loss.pairs else None
-        terms = loss.generator(fake_logits, real_logits)
+        latents, moves = step.latents(whole, part), step.moves(part, "generator")
+        reals = step.reals.at(part.place) if pairs else None
+        terms = step.objectives.generator(step.state.G, step.state.D, step.manner, latents, reals, moves)
         (terms.sum() / step.batch).backward()  # type: ignore[no-untyped-call]
-        logits.append(terms.detach())
-    return {"loss_G": step.whole(logits).mean()}
+        found.append(terms.detach())
+    return {"loss_G": step.whole(found).mean()}
 
 
 def accumulate_path_length(step: Step, whole: Latents, image_noise: Tensor, weight: float) -> Stats:
@@ -99,80 +84,52 @@ def accumulate_path_length(step: Step, whole: Latents, image_noise: Tensor, weig
     G, mean = step.state.G, step.state.path_mean
     parts = path_parts(len(whole.z), step.config.micro_batch, step.ranks)
 
-    def lengths_of(rows: Tensor, differentiable: bool) -> Tensor:
-        part = whole.part(rows)
-        ws, _ = styles(G, part)
-        images = G.synthesis(ws, part.noise)
-        return losses.path_lengths(images, ws, image_noise[rows], differentiable=differentiable)
+    def lengths_of(rows: Tensor) -> Tensor:
+        return step.objectives.path(G, whole.part(rows), image_noise[rows])
 
-    graph = lengths_of(parts[0], True) if len(parts) == 1 else None
-    own = torch.cat([lengths_of(rows, False) for rows in parts]) if graph is None else graph.detach()
+    graph = lengths_of(parts[0]) if len(parts) == 1 else None
+    with torch.no_grad():
+        own = torch.cat([lengths_of(rows) for rows in parts]) if graph is None else graph.detach()
     lengths = step.ranks.whole(own, torch.cat(parts), len(whole.z))
     slopes = losses.path_penalty_slopes(lengths, mean) * weight
     for rows in parts:
-        part_lengths = lengths_of(rows, True) if graph is None else graph
+        part_lengths = lengths_of(rows) if graph is None else graph
         part_lengths.backward(slopes[rows.to(slopes.device)])  # type: ignore[no-untyped-call]
     mean.copy_(losses.path_mean_after(mean, lengths))
     return {"path_length": lengths.mean(), "path_penalty": losses.path_penalty(lengths, mean).mean()}
 
 
 def accumulate_discriminator(step: Step) -> Stats:
-    """Add the gradient of the discriminator's loss to D and let the running mean of w follow."""
-    D, config = step.state.D, step.config
-    real_logits, fake_logits, ws = [], [], []
+    """Add the gradient of the discriminator's loss to D and let G's running means follow."""
+    judged = []
     for part in step.parts:
-        reals = step.reals.at(part.place)
-        fakes, w, fake_labels = step.fakes(part)
-        # One pass over fakes and reals is faster than two; their groups stay apart.
-        shown = torch.cat([step.shown(fakes, "fakes", part), step.shown(reals.images, "reals", part)])
-        features = D.features(shown)
-        fake = D.judge(features[: len(fakes)], fake_labels)
-        real = D.judge(features[len(fakes) :], reals.labels)
-        terms = LOSSES[config.loss].discriminator(real.logits, fake.logits)
-        if config.drift:
-            terms = terms + config.drift * real.logits.square()
-        if real.direction is not None and fake.direction is not None:  # SAN's second objective
-            terms = terms + fake.direction - real.direction
-        (terms.sum() / step.batch).backward()  # type: ignore[no-untyped-call]
-        real_logits.append(real.logits.detach())
-        fake_logits.append(fake.logits.detach())
-        ws.append(w)
-    step.state.G.mapping.track(step.whole(ws))
-    real_all, fake_all = step.whole(real_logits), step.whole(fake_logits)
+        latents, reals = step.latents(step.draws.discriminator, part), step.reals.at(part.place)
+        found = step.objectives.discriminator(step.state.G, step.state.D, step.manner, latents, reals, step.moves(part))
+        (found.terms.sum() / step.batch).backward()  # type: ignore[no-untyped-call]
+        judged.append(found._replace(terms=found.terms.detach()))
+    real, fake, w, observed = (step.whole(values) for values in list(zip(*judged, strict=True))[1:])
+    step.state.G.track(w, observed)
     return {
-        "loss_D": LOSSES[config.loss].discriminator(real_all, fake_all).mean(),
-        "score_real": real_all.mean(),
-        "score_fake": fake_all.mean(),
-        "sign_real": real_all.sign().mean(),
-        "sign_fake": fake_all.sign().mean(),
+        "loss_D": LOSSES[step.config.loss].discriminator(real, fake).mean(),
+        "score_real": real.mean(),
+        "score_fake": fake.mean(),
+        "sign_real": real.sign().mean(),
+        "sign_fake": fake.sign().mean(),
     }
 
 
 def accumulate_penalty(step: Step, weight: float) -> Stats:
     """Add the gradient of weight * the penalty on D's gradient to D."""
-    penalties = []
+    found = []
     for part in step.parts:
-        penalty = penalty_of(step, part)
+        latents, reals = step.latents(step.draws.discriminator, part), step.reals.at(part.place)
+        blend = None if step.draws.blend is None else step.draws.blend[part.rows]
+        penalty = step.objectives.penalty(
+            step.state.G, step.state.D, step.manner, latents, reals, step.moves(part), blend
+        )
         (penalty.sum() * (weight / step.batch)).backward()  # type: ignore[no-untyped-call]
-        penalties.append(penalty.detach())
-    return {"r1": step.whole(penalties).mean()}
-
-
-def penalty_of(step: Step, part: Part) -> Tensor:
-    """The config's penalty for each image of a part, [n]."""
-    D, kind, reals = step.state.D, step.config.penalty, step.reals.at(part.place)
-    if kind == "gradient":
-        assert step.draws.blend is not None
-        fakes, _, _ = step.fakes(part)
-        between = torch.lerp(fakes, reals.images, step.draws.blend[part.rows]).requires_grad_()
-        return losses.gradient_penalty(between, D(step.shown(between, "reals", part), reals.labels))
-    images = reals.images.detach().requires_grad_()
-    penalty = losses.r1_penalty(images, D(step.shown(images, "reals", part), reals.labels))
-    if kind == "r1":
-        return penalty
-    fakes, _, labels = step.fakes(part)
-    fakes = fakes.detach().requires_grad_()
-    return penalty + losses.r1_penalty(fakes, D(step.shown(fakes, "fakes", part), labels))
+        found.append(penalty.detach())
+    return {"r1": step.whole(found).mean()}
 
 
 def apply_gradients(step: Step, optimizer: torch.optim.Adam, module: nn.Module, name: str) -> None:
@@ -231,12 +188,13 @@ def train_step(
     reals: Reals,
     *,
     ranks: Ranks | None = None,
+    objectives: Objectives = PLAIN,
     rampup: bool = True,
 ) -> Stats:
     """One step on a batch of reals, this rank's share of them: moves the state on and answers with its figures."""
     ranks, batch = ranks or Ranks(), len(draws.discriminator.z)
     parts = batch_parts(batch, config.micro_batch, config.network.minibatch_group, ranks)
-    step = Step(state, config, draws, reals, parts, ranks)
+    step = Step(state, config, draws, reals, parts, ranks, objectives)
     stats: Stats = {}
     if draws.generator is not None:
         train_only(state.opt_D, on=False)
@@ -248,4 +206,4 @@ def train_step(
     update_average(state.G_ema, state.G, average_decay(config, state.images_seen, batch, rampup=rampup))
     state.images_seen += batch
     state.step += 1
-    return stats | {"augment_p": state.augment_p.clone()}
+    return stats if config.augment.mode == "none" else stats | {"augment_p": state.augment_p.clone()}

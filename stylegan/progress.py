@@ -180,7 +180,7 @@ def tick_line(line: dict[str, float]) -> str:
         f"kimg {line['kimg']:<9.3f} step {line['step']:<7.0f}",
         f"{line['seconds_per_kimg']:.2f} s/kimg  time {duration(line['seconds'])}  eta {duration(line['eta_seconds'])}",
     ]
-    names = {"loss_G": "G", "loss_D": "D", "r1": "r1", "path_length": "path"}
+    names = {"loss_G": "G", "loss_D": "D", "r1": "r1", "path_length": "path", "augment_p": "p"}
     words += ["  ".join(f"{short} {line[name]:.3f}" for name, short in names.items() if name in line)]
     if "sign_real" in line:
         words += [f"sign D(real) {line['sign_real']:+.2f} D(fake) {line['sign_fake']:+.2f}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
 Noise = Literal["const", "none"] | Sequence[Tensor]  # or one map a layer, [N, 1, h, h]
@@ -68,6 +69,15 @@ class Generator(nn.Module):
     ) -> Tensor:
         """[N, z_dim] -> [N, C, H, W]."""
         return self.synthesis(self.mapping.truncate(self.mapping(z, labels), psi, cutoff), noise)
+
+    def observe(self, ws: Tensor, noise: Noise = "const") -> tuple[Tensor, Tensor]:
+        """Images without a gradient, and what `track` wants to know of how each came about, [N, k], k = 0 for most."""
+        with torch.no_grad():
+            return self.synthesis(ws, noise), ws.new_empty(len(ws), 0)
+
+    def track(self, w: Tensor, observed: Tensor) -> None:
+        """Move running means towards those of a whole batch: of w [N, w_dim], and of what was observed [N, k]."""
+        self.mapping.track(w)
 
     def grow(self, growth: Growth) -> None:
         """Work at another size from now on; networks of a fixed size have nothing to do."""

@@ -47,6 +47,10 @@ def test_auto_values_follow_the_reference() -> None:
     assert config.learning_rates == (0.0025, 0.0025)
     assert TrainConfig(resolution=1024).learning_rates == (0.002, 0.002)
     assert config.ema_half_life == 5000
+    assert config.rules == (
+        "lr_G 0.0025 (auto: 0.002 from 1024 px up, 0.0025 below), lr_D 0.0025 (auto: 0.002 from 1024 px up, 0.0025 "
+        "below), gamma 0.8192 (auto: 0.0002 px^2 / batch), ema_kimg 5 (auto: batch * 10 / 32)"
+    )
 
 
 def test_the_last_step_reaches_the_wanted_kimg() -> None:

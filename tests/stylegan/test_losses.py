@@ -74,15 +74,13 @@ def test_losses_stay_finite_at_large_logits(name: str) -> None:
 
 def test_r1_of_a_linear_discriminator_is_the_squared_norm_of_its_slopes() -> None:
     slopes = random_images(1)
-    images = random_images(2).requires_grad_()
-    penalty = losses.r1_penalty(images, linear_logits(slopes)(images))
+    penalty = losses.r1_penalty(losses.gradient_at(linear_logits(slopes), random_images(2)))
     torch.testing.assert_close(penalty, slopes.square().sum(dim=(1, 2, 3)))
 
 
 def test_gradient_penalty_of_a_linear_discriminator_is_its_closed_form() -> None:
     slopes = random_images(1)
-    images = random_images(2).requires_grad_()
-    penalty = losses.gradient_penalty(images, linear_logits(slopes)(images))
+    penalty = losses.gradient_penalty(losses.gradient_at(linear_logits(slopes), random_images(2)))
     torch.testing.assert_close(penalty, (slopes.square().sum(dim=(1, 2, 3)).sqrt() - 1) ** 2)
 
 
@@ -90,15 +88,15 @@ def test_penalties_are_differentiable_twice() -> None:
     weight = torch.randn(48, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
     def penalties(weight: Tensor) -> tuple[Tensor, ...]:
-        images = random_images(4).requires_grad_()
-        logits = torch.tanh(images.flatten(1) @ weight).sum(dim=1)
-        return tuple(penalty(images, logits).sum() for penalty in (losses.r1_penalty, losses.gradient_penalty))
+        slopes = losses.gradient_at(lambda x: torch.tanh(x.flatten(1) @ weight).sum(dim=1), random_images(4))
+        return tuple(penalty(slopes).sum() for penalty in (losses.r1_penalty, losses.gradient_penalty))
 
     torch.autograd.gradcheck(penalties, weight.requires_grad_())
 
 
 def test_gradient_penalty_of_a_flat_discriminator_has_a_gradient() -> None:
-    images, slope = random_images(5).requires_grad_(), torch.zeros([], dtype=torch.float64, requires_grad=True)
-    losses.gradient_penalty(images, images.sum(dim=(1, 2, 3)) * slope).sum().backward()  # type: ignore[no-untyped-call]
+    slope = torch.zeros([], dtype=torch.float64, requires_grad=True)
+    slopes = losses.gradient_at(lambda x: x.sum(dim=(1, 2, 3)) * slope, random_images(5))
+    losses.gradient_penalty(slopes).sum().backward()  # type: ignore[no-untyped-call]
     assert slope.grad is not None
     assert slope.grad.isfinite()

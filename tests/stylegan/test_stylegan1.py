@@ -10,7 +10,7 @@ from torch import Tensor
 from stylegan.architectures import Growth, build_networks
 from stylegan.architectures.stylegan1 import adain, averaging_conv2d, nearest_upsampling_conv2d
 from stylegan.config import StyleGAN1Config
-from stylegan.losses import path_lengths, r1_penalty
+from stylegan.losses import gradient_at, path_lengths, r1_penalty
 
 TINY = StyleGAN1Config(z_dim=8, w_dim=8, mapping_layers=2, channel_base=128, channel_max=8)
 
@@ -55,10 +55,10 @@ def test_resampling_convolutions_are_differentiable_twice(resample: Callable[[Te
 def test_r1_and_path_length_reach_the_weights() -> None:
     G, D = build_networks(TINY, 16)
     ws = G.mapping.truncate(G.mapping(torch.randn(4, 8)), 1.0)
-    images = G.synthesis(ws)
-    path_lengths(images, ws, torch.randn(images.shape)).sum().backward()
-    reals = torch.randn(4, 3, 16, 16, requires_grad=True)
-    r1_penalty(reals, D(reals)).sum().backward()
+    y = torch.randn(4, 3, 16, 16)
+    path_lengths(gradient_at(lambda ws: G.synthesis(ws) * y, ws)).sum().backward()
+    reals = torch.randn(4, 3, 16, 16)
+    r1_penalty(gradient_at(D, reals)).sum().backward()
     for weight in (G.mapping.fc0.weight, G.synthesis.b8.conv0.weight, D.b16.conv1.weight, D.b4.fc.weight):
         assert weight.grad is not None
         assert weight.grad.isfinite().all()
