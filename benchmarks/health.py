@@ -1,6 +1,6 @@
 """How many faults are found, by their right name, and how many healthy trainings are disturbed.
 
-    python -m benchmarks.health [--healthy 20] [--ticks 40]
+    python -m benchmarks.health [--healthy 20] [--first 0] [--ticks 40]
 
 Trains tiny networks on drawn discs. Every fault is put into a training that went well until then; it is found when an
 alarm of the right name comes within the ticks that follow. Then so many healthy trainings, whose seeds, data and
@@ -31,6 +31,7 @@ from stylegan.loader import Batch
 from stylegan.phases import train_step
 from stylegan.random import batch_indices
 from stylegan.state import Diverged, TrainState, new_state
+from stylegan.vitals import WATCHED
 
 TICK = 8  # steps
 WELL = 5  # ticks before a fault
@@ -68,7 +69,7 @@ class Training:
         self.config = TrainConfig.model_validate(RECIPE | values)
         self.faces = discs(first_face, num_faces)
         self.state = new_state(*build_networks(self.config.network, 16, self.config.seed), self.config)
-        training, held_out = Batch(self.faces[:32], None), Batch(discs(1_000_000, 32), None)
+        training, held_out = Batch(self.faces[:WATCHED], None), Batch(discs(1_000_000, WATCHED), None)
         self.watch = Watch(self.config, training, held_out)
 
     def step(self) -> Figures:
@@ -247,6 +248,9 @@ def main() -> int:
     """Print a line for every fault and every healthy training."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--healthy", type=int, default=20, help="how many healthy trainings")
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first one: others have other seeds and faces"
+    )
     parser.add_argument("--ticks", type=int, default=40, help=f"their length, in ticks of {TICK} steps")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -257,7 +261,7 @@ def main() -> int:
         verdict = f"tick {found.after}" if found.after else "MISSED"
         said = "; ".join(f"{alarm.name}: {alarm.says}" for alarm in found.alarms) or "nothing"
         print(f"{what:26} {fault.name:23} {verdict:8} {said}", flush=True)
-    for number in range(given.healthy):
+    for number in range(given.first, given.first + given.healthy):
         alarms = alarms_of(healthy(number), given.ticks)
         num_disturbed += bool(alarms)
         print(f"healthy {number:2}  {'; '.join(map(str, alarms)) or 'quiet'}", flush=True)

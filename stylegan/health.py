@@ -24,7 +24,8 @@ OVERFIT_SHARE = 0.4  # of the way from training faces to fakes that held-out fac
 OVERFIT_ERRORS = 3.0  # standard errors that the gap must exceed
 ONE_SIDED = 0.95  # mean sign of logits from which on the discriminator is all but never wrong
 LOST_LOSS = 4.0  # the generator's, logistic: the discriminator gives its fakes odds of 1 : 50
-SILENT = 0.02  # difference of the mean logits below which the discriminator says nothing
+SILENT = 0.01  # deviation of the logits below which the discriminator says nothing
+FOOLED = 0.25  # deviations that fakes' logits lie above reals'
 COLLAPSED = 0.25  # of the reals' diversity; healthy runs stay above 0.45
 DROPLET_PEAK = 50.0  # half of a map's energy in a hundredth of its places
 EXPLODED = 30.0  # times what the gradient was
@@ -95,14 +96,14 @@ def discriminator_overfits(ticks: Sequence[Figures], config: TrainConfig) -> str
 
 def imbalance(ticks: Sequence[Figures], config: TrainConfig) -> str | None:
     """One of the two has won: the discriminator is never wrong, or is fooled, or says nothing."""
-    means = mean_of_last(ticks, 1, "score_real", "score_fake")
+    means = mean_of_last(ticks, 4, "score_real", "score_fake", "score_spread")
     if means is None:
         return None
-    real, fake = means
-    if fake > real:
+    real, fake, spread = means
+    if spread < SILENT:
+        return f"D's logits are {real:+.3f} whatever it sees (deviation {spread:.3f}): it teaches G nothing"
+    if fake - real > FOOLED * spread:
         return f"D takes fakes ({fake:+.2f}) for more real than reals ({real:+.2f}): D has lost"
-    if real - fake < SILENT:
-        return f"D gives reals {real:+.3f} and fakes {fake:+.3f}: it cannot tell them apart and teaches G nothing"
     # Logits of the other losses have no zero that means "undecided".
     return generator_has_lost(ticks) if config.loss == "logistic" else None
 
@@ -164,7 +165,7 @@ ALARMS: dict[str, Rule] = {
     "discriminator_overfits": Rule(
         discriminator_overfits, 3, "stop and take the best checkpoint, add faces, or train with augment.mode: adaptive"
     ),
-    "imbalance": Rule(imbalance, 4, "lower the winner's learning rate; where D wins, raise gamma or augment too"),
+    "imbalance": Rule(imbalance, 2, "lower the winner's learning rate; where D wins, raise gamma or augment too"),
     "collapse": Rule(collapse, 3, "go back to a checkpoint before it with a lower lr_G and a higher gamma"),
     "droplets": Rule(
         droplets, 3, "train a stylegan2, which demodulates weights instead of normalising maps, or " + LOWER

@@ -30,6 +30,7 @@ WELL: Figures = {
     "score_held_out": 0.4,
     "score_fixed": -0.5,
     "score_error": 0.1,
+    "score_spread": 0.5,
     "diversity_pixels": 0.8,
     "diversity_features": 0.9,
     "brightness": 0.4,
@@ -149,7 +150,9 @@ def test_a_training_ends_on_the_alarms_that_it_shall_end_on_as_long_as_they_hold
         ({"score_held_out": -0.2, "score_error": 0.3}, {}, []),  # too few faces to be sure
         ({"score_held_out": 0.15}, {}, []),  # a third of the way
         ({"score_held_out": -3.0, "score_fixed": 2.0}, {}, []),  # fakes above reals: no scale to measure on
-        ({"score_fake": 0.6}, {}, ["imbalance"]),
+        ({"score_fake": 0.7}, {}, ["imbalance"]),
+        ({"score_fake": 0.55}, {}, []),  # even enough
+        ({"score_spread": 0.001}, {}, ["imbalance"]),
         ({"sign_real": 1.0, "sign_fake": -1.0, "loss_G": 6.0}, {}, ["imbalance"]),
         ({"sign_real": 1.0, "sign_fake": -1.0, "loss_G": 6.0}, {"loss": "wgan"}, []),
         ({"score_real": 500.0}, {}, ["exploding"]),
@@ -207,7 +210,7 @@ def test_watched_faces_are_a_fixed_choice_in_whole_groups(shards: Path) -> None:
     training, held_out = (watched_faces(Faces(shards, split), config, device) for split in ("train", "held_out"))
     assert training is not None
     assert held_out is not None
-    assert (len(training.pixels), len(held_out.pixels)) == (32, 4)
+    assert (len(training.pixels), len(held_out.pixels)) == (24, 4)
     again = watched_faces(Faces(shards, "train"), config, device)
     assert again is not None
     assert torch.equal(again.pixels, training.pixels)
