@@ -31,6 +31,8 @@ class _Snapshot(pickle.Unpickler):
             ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
             ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
             ("numpy._core.multiarray", "scalar"): np._core.multiarray.scalar,
+            ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
+            ("numpy", "ndarray"): np.ndarray,
             ("numpy", "dtype"): np.dtype,
             ("torch.storage", "_load_from_bytes"): lambda b: torch.load(io.BytesIO(b), weights_only=True),
         }
