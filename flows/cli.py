@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from flows.models import models
 from manifests.ledger import COLUMNS
 from manifests.load import ManifestError
 from tasks.errors import PipelineError
@@ -29,6 +30,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed, 2 usage or manifest, 3 refused before the work, 4 data differ from the "
     "record, 6 verification differs, 7 training diverged, 130 and 143 stopped and saved.",
 )
+app.add_typer(models)
 out = Console(soft_wrap=True)
 
 ManifestArgument = Annotated[

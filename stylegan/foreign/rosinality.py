@@ -1,4 +1,4 @@
-"""rosinality/stylegan2-pytorch (`000100.pt`): state dicts g_ema, g and d, read and written.
+"""rosinality/stylegan2-pytorch (`000100.pt`): state dicts g_ema, g and d.
 
 The numbers are StyleGAN2's under other names: a leading 1 in the shapes of modulated convolutions, one noise strength
 a layer, resampling filters of the generator times 4. latent_avg stands in converted files alone; where it is absent,
@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from stylegan.config import StyleGAN2Config
 from stylegan.foreign.donor import Donor, Hints, channel_rule, computed_w_avg, make_donor, state_dict
 from stylegan.foreign.records import Opaque, UnreadableFile, clip
 from stylegan.operators import resample_filter
@@ -198,26 +197,3 @@ def _images_seen(tree: Any, hints: Hints) -> int | None:
     batch = args.state.get("batch") if isinstance(args, Opaque) and isinstance(args.state, dict) else None
     stem = hints.name.removesuffix(".pt").rpartition("_")[2]
     return int(stem) * batch if type(batch) is int and stem.isdecimal() and len(stem) < 10 else None
-
-
-def written(config: StyleGAN2Config, resolution: int, network: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A network's weights as a state dict of rosinality's; network is G or D. See the module's first lines."""
-    check_writable(config)
-    if network == "D":
-        rules, filters = discriminator_rules(resolution), discriminator_filters(resolution)
-    else:
-        rules, filters = generator_rules(resolution, config.mapping_layers), generator_filters(resolution)
-    return {rule.theirs: rule.shape.there(weights[rule.ours]).contiguous() for rule in rules} | filters
-
-
-def check_writable(config: StyleGAN2Config) -> None:
-    """Raise ValueError for a network that rosinality's classes cannot be."""
-    wanted = {
-        "generator": "skip", "discriminator": "resnet", "noise": True, "num_labels": 0, "head": "linear",
-        "image_channels": 3, "mapping_lr_multiplier": 0.01, "minibatch_group": 4, "minibatch_channels": 1,
-    }  # fmt: skip
-    wrong = [f"{k} is {getattr(config, k)}, there it is {v}" for k, v in wanted.items() if getattr(config, k) != v]
-    if config.z_dim != config.w_dim:
-        wrong.append(f"z_dim {config.z_dim} and w_dim {config.w_dim} are one number there")
-    if wrong:
-        raise ValueError(f"this network cannot be written for rosinality's classes: {'; '.join(wrong)}")
