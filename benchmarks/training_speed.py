@@ -27,7 +27,7 @@ from stylegan.operators import demodulation, upfirdn2d
 from stylegan.phases import train_step
 from stylegan.presets import resolve
 from stylegan.state import TrainState, new_state
-from stylegan.training import choose_device
+from stylegan.device import choose_device
 
 
 def plain_modulated_conv2d(

@@ -238,7 +238,6 @@ def restore_state(path: Path, config: TrainConfig, device: torch.device) -> tupl
     The recipe is `config`'s; resolution and network must be the checkpoint's.
     """
     record = read_record(path)
-    check_same_shape(path, record.config, config)
     model, rest = (read_tensors(path, name, record) for name in (MODEL, STATE))
     G, D = build_networks(config.network, config.resolution)
     load_weights(G, "G", model, path)
@@ -264,22 +263,6 @@ def load_weights(module: torch.nn.Module, name: str, tensors: dict[str, Tensor],
     if wrong:
         raise IntegrityError(f"{path}: {name} does not fit its config in {len(wrong)} tensors, first {min(wrong)}")
     module.load_state_dict(weights)
-
-
-def check_same_shape(path: Path, donor: TrainConfig, config: TrainConfig) -> None:
-    """Raise ValueError unless a checkpoint's networks are those of the config."""
-    if donor.resolution != config.resolution:
-        raise ValueError(
-            f"{path.name} was trained at {donor.resolution} px, this config asks for {config.resolution}: "
-            "choose a donor of the same resolution, or train from nothing with start=None"
-        )
-    theirs, ours = donor.network.model_dump(), config.network.model_dump()
-    different = [f"{k} {theirs[k]} there, {ours[k]} here" for k in ours if ours[k] != theirs[k]]
-    if different:
-        raise ValueError(
-            f"{path.name} holds another network than this config asks for ({'; '.join(different)}): "
-            "choose a donor of the same network, or train from nothing with start=None"
-        )
 
 
 def model_digest(path: Path) -> str:

@@ -240,6 +240,9 @@ class TrainConfig(BaseModel):
     )
     snapshot_kimg: float = Field(default=200.0, gt=0, description="kimg between checkpoints.")
     keep_last: int = Field(default=3, ge=1, description="Checkpoints kept; older ones are deleted.")
+    stop_on: tuple[Literal["discriminator_overfits", "imbalance", "collapse", "droplets", "exploding"], ...] = Field(
+        default=(), description="Alarms (stylegan.health.ALARMS) that end the training, saved and done."
+    )
     sample_columns: int = Field(default=8, ge=1, le=64, description="Columns of the sample grid.")
     sample_rows: int = Field(default=4, ge=1, le=64, description="Rows of the sample grid.")
     sample_seed: int = Field(default=0, ge=0, description="Seed of the sample grid's latents, apart from `seed`.")

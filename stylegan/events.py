@@ -21,6 +21,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+Kind = Literal["resume", "lr", "alarm", "phase", "stop"]
+
 FILE, REQUEST = "events.jsonl", "request.json"
 
 # What a resumed training does and finds again by itself when it repeats steps: lines after its checkpoint go.
@@ -39,7 +41,7 @@ class Event(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["resume", "lr", "alarm", "phase", "stop"]
+    kind: Kind
     step: int = Field(description="Optimiser steps done before it; an lr event holds from the step that comes next.")
     kimg: float
     says: str = Field(default="", description="For people; of an alarm its figures and its advice.")

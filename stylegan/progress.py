@@ -142,22 +142,30 @@ class Progress:
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def tick(self, images_seen: int, step: int) -> dict[str, float]:
-        """Write the line of this tick everywhere, and answer with its figures."""
+    def means(self) -> dict[str, float]:
+        """Means of the figures since the last tick."""
+        return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+
+    def tick(self, images_seen: int, step: int, figures: dict[str, float]) -> None:
+        """Write the line of this tick everywhere."""
         now, kimg = self.seconds, images_seen / 1000
         per_kimg = (now - self.seconds_at_tick) / max((images_seen - self.images_at_tick) / 1000, 1e-9)
         left = max(self.config.kimg - kimg, 0)
-        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         line = {"kimg": kimg, "step": step, "seconds": round(now, 3)}
         line |= {"seconds_per_kimg": round(per_kimg, 3), "eta_seconds": round(left * per_kimg, 1)}
-        line |= {name: float(f"{value:.6g}") for name, value in sorted(means.items())}
+        line |= {name: float(f"{value:.6g}") for name, value in sorted(figures.items())}
         with self.stats_file.open("a") as file:
             file.write(json.dumps(line) + "\n")
         self._to_board(line)
         print(tick_line(line), flush=True)
         self.images_at_tick, self.seconds_at_tick = images_seen, now
         self._sums, self._counts = {}, {}
-        return means
+
+    def past(self) -> list[dict[str, float]]:
+        """The ticks that have been written."""
+        if not self.stats_file.exists():
+            return []
+        return [json.loads(line) for line in self.stats_file.read_text().splitlines()]
 
     def _to_board(self, line: dict[str, float]) -> None:
         for name, value in line.items():
@@ -182,6 +190,8 @@ def tick_line(line: dict[str, float]) -> str:
     ]
     names = {"loss_G": "G", "loss_D": "D", "r1": "r1", "path_length": "path", "augment_p": "p"}
     words += ["  ".join(f"{short} {line[name]:.3f}" for name, short in names.items() if name in line)]
+    if "loader_per_second" in line:
+        words += [f"loader {line['loader_per_second']:,.0f}/s"]
     if "sign_real" in line:
         words += [f"sign D(real) {line['sign_real']:+.2f} D(fake) {line['sign_fake']:+.2f}"]
     return "  ".join(words)

@@ -50,6 +50,13 @@ class Ranks:
         for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def share(self, values: tuple[float, ...], device: torch.device) -> tuple[float, ...]:
+        """The first rank's values on all ranks; the others give zeros."""
+        if self.size == 1:
+            return values
+        # float64 where there is such a thing: all ranks must compute with the same numbers to the last bit.
+        return tuple(self.sum(torch.tensor(values, dtype=torch.float64, device=device)).tolist())
+
     def agree(self, code: int, device: torch.device) -> int:
         """The largest code of all ranks: when one is asked to stop, all stop after the same step."""
         if self.size == 1:

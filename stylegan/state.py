@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from stylegan.architectures import Discriminator, Generator
 from stylegan.config import TrainConfig
+from stylegan.freezing import freeze_discriminator
 
 
 class Diverged(ArithmeticError):  # noqa: N818
@@ -67,6 +68,7 @@ def update_average(G_ema: Generator, G: Generator, decay: float) -> None:
 
 def new_state(G: Generator, D: Discriminator, config: TrainConfig) -> TrainState:
     """Networks, their optimisers, and an averaged generator equal to G."""
+    freeze_discriminator(D, config.freeze_D)
     lr_G, lr_D = config.learning_rates
     zero = torch.zeros([], device=next(G.parameters()).device)
     return TrainState(

@@ -17,11 +17,12 @@ import pytest
 import torch
 
 import stylegan
+from stylegan.beginning import read_job, transferred
 from stylegan.checkpoint import MODEL, RECORD, STATE, IntegrityError, newest_valid, read_record
 from stylegan.faces import Faces
 from stylegan.loader import Loader
 from stylegan.presets import resolve
-from stylegan.training import Stop, locked, read_job, run_job
+from stylegan.training import Stop, locked, run_job
 
 MakeRun = Callable[..., Path]
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,10 +198,8 @@ def test_a_donor_of_another_resolution_is_refused_before_the_work(
 ) -> None:
     donor = make_run("donor", kimg=0.008)
     assert run_job(donor, Stop()) == 0
-    from stylegan.checkpoint import restore_state
-
     with pytest.raises(ValueError, match=r"000000\.008 was trained at 16 px, this config asks for 32: choose a donor"):
-        restore_state(donor / "checkpoints/000000.008", resolve("toon", {"resolution": 32}), torch.device("cpu"))
+        transferred(donor / "checkpoints/000000.008", resolve("toon", {"resolution": 32}), torch.device("cpu"))
     other = make_run("other", start=donor / "checkpoints/000000.008", network={"z_dim": 32, "channel_base": 128})
     assert run_job(other, Stop()) == 2
     assert "z_dim 16 there, 32 here" in capsys.readouterr().err

@@ -7,7 +7,8 @@ from stylegan.architectures import build_networks
 from stylegan.config import TrainConfig
 from stylegan.growth import growth_at
 from stylegan.state import lazy_adam, train_only
-from stylegan.transfer import at_last_size, check_donor, check_same_grid, freeze_discriminator, image_blocks
+from stylegan.freezing import freeze_discriminator, image_blocks
+from stylegan.transfer import at_last_size, check_donor, check_same_grid
 
 NETWORK = {"z_dim": 16, "w_dim": 16, "mapping_layers": 2, "channel_base": 128, "channel_max": 16}
 GROWTH = {"start": 8, "fade_kimg": 0.1, "stable_kimg": 0.1}
