@@ -241,6 +241,15 @@ class Generator(networks.Generator):
         self.noise_sizes = []
         self.mapping = MappingNetwork(config, self.num_ws)
 
+    def observe(self, ws: Tensor, noise: Noise = "const") -> tuple[Tensor, Tensor]:
+        """Images without a gradient, and the mean square of what every layer took in, [N, num_layers + 1]."""
+        return cast(Synthesis, self.synthesis).observe(ws)
+
+    def track(self, w: Tensor, observed: Tensor) -> None:
+        """Move the running means of w [N, w_dim] and of the layers' magnitudes towards those of a whole batch."""
+        self.mapping.track(w)
+        cast(Synthesis, self.synthesis).track(observed)
+
 
 def build(config: StyleGAN3Config, resolution: int) -> Networks:
     """StyleGAN3 with fresh weights from torch's global generator."""

@@ -172,24 +172,36 @@ def test_configuration_r_turns_with_its_input() -> None:
 @torch.no_grad()
 def test_running_magnitudes_move_by_their_half_life() -> None:
     torch.manual_seed(0)
-    synthesis = cast(Synthesis, build_networks(tiny("stylegan3-t"), 16).G.synthesis)
-    images, magnitudes = synthesis.observe(ws := torch.randn(8, 16, 16))
-    close(images, synthesis(ws))
-    signals = list(synthesis.signals(ws))
-    close(magnitudes.mean(dim=0), torch.stack([x.square().mean() for x in signals[:-1]]))
-    synthesis.track(magnitudes)
+    G = build_networks(tiny("stylegan3-t"), 16).G
+    synthesis = cast(Synthesis, G.synthesis)
+    images, magnitudes = G.observe(ws := torch.randn(8, 16, 16))
+    close(images, G.synthesis(ws))
+    signals = torch.stack([x.square().mean() for x in synthesis.signals(ws)][:-1])
+    close(magnitudes.mean(dim=0), signals)
+    G.track(ws[:, 0], magnitudes)
     kept = 0.5 ** (8 / 20_000)
-    first, second = (layer.magnitude_ema.item() for layer in synthesis.layers[:2])
-    assert first == pytest.approx(kept + (1 - kept) * signals[0].square().mean().item(), rel=1e-6)
-    assert second == pytest.approx(kept + (1 - kept) * signals[1].square().mean().item(), rel=1e-6)
+    running = torch.stack([layer.magnitude_ema for layer in synthesis.layers])
+    torch.testing.assert_close(running, kept + (1 - kept) * signals, rtol=1e-6, atol=0)
+    assert G.mapping.w_avg.abs().sum() > 0
 
 
 @torch.no_grad()
 def test_magnitudes_of_parts_are_those_of_the_whole_batch() -> None:
     torch.manual_seed(0)
-    synthesis, ws = cast(Synthesis, build_networks(tiny("stylegan3-r"), 16).G.synthesis), torch.randn(8, 16, 16)
-    parts = [synthesis.observe(part)[1] for part in ws.split(2)]
-    torch.testing.assert_close(torch.cat(parts), synthesis.observe(ws)[1], rtol=1e-5, atol=0)
+    G, ws = build_networks(tiny("stylegan3-r"), 16).G, torch.randn(8, 16, 16)
+    parts = [G.observe(part)[1] for part in ws.split(2)]
+    torch.testing.assert_close(torch.cat(parts), G.observe(ws)[1], rtol=1e-5, atol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", VARIANTS)
+def test_layers_work_in_bfloat16(name: str) -> None:
+    torch.manual_seed(0)
+    synthesis, w = cast(Synthesis, build_networks(tiny(name), 16).G.synthesis), torch.randn(2, 16)
+    x = synthesis.input(w)
+    rough, fine = synthesis.layers[0](x.bfloat16(), w), synthesis.layers[0](x, w)
+    assert rough.dtype == torch.bfloat16
+    assert (rough.float() - fine).norm() < 0.01 * fine.norm()
 
 
 @pytest.mark.parametrize("name", VARIANTS)
