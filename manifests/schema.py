@@ -83,7 +83,7 @@ class Manifest(BaseModel):
     upscale: UpscaleConfig = UpscaleConfig()
     shard: ShardConfig = ShardConfig()
     train: TrainConfig
-    donor: str | None = Field(None, description="checkpoint that training starts from: transfer learning")
+    donor: str | None = Field(None, description="what training starts from: a checkpoint, an imported model, or a file")
     clean: CleanConfig | None = Field(None, description="without it there is one training and no cleaning")
     retrain: TrainConfig | None = Field(
         None, description="after cleaning, from the checkpoint; keys not named are train's"

@@ -10,7 +10,7 @@ from tasks.assets import find_asset
 from tasks.crop import CASCADES
 from tasks.job import Job
 from tasks.sources import check_source
-from tasks.train import checkpoint_digest
+from tasks.train import donor_digest
 from tasks.upscale import WEIGHTS
 
 TOON_BYTES = 160_000  # of a drawn picture, measured
@@ -25,7 +25,7 @@ def check_before(job: Job) -> None:
     for asset in needed_assets(manifest):
         find_asset(asset, job.root)
     if manifest.donor:
-        checkpoint_digest(Path(manifest.donor))
+        donor_digest(Path(manifest.donor))
 
 
 def needed_assets(manifest: Manifest) -> list[str]:

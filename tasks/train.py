@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import signal
@@ -29,7 +30,7 @@ POLL_SECONDS = 0.3
 
 def _asked(job: Job) -> Any:
     donor = job.manifest.donor
-    return {"train": job.manifest.train, "donor": checkpoint_digest(Path(donor)) if donor else None}
+    return {"train": job.manifest.train, "donor": donor_digest(Path(donor)) if donor else None}
 
 
 @stage("train", version=2, config=_asked)
@@ -62,14 +63,19 @@ def runs_of(job: Job, model: Record) -> tuple[Path, ...]:
     return tuple(job.root / run for run in model.facts["runs"])
 
 
-def checkpoint_digest(folder: Path) -> str:
-    """The digest of a checkpoint's weights; Refused when there is no checkpoint."""
-    about = folder / "checkpoint.json"
-    if not about.is_file():
+def donor_digest(donor: Path) -> str:
+    """The digest of the weights that a training starts from; Refused when there are none."""
+    about, model = donor / "checkpoint.json", donor / "model.safetensors"
+    if about.is_file():
+        return digest_of(json.loads(about.read_text(encoding="utf-8"))["sha256"])
+    file = model if donor.is_dir() else donor
+    if not file.is_file():
         raise Refused(
-            f"donor: {folder} is no checkpoint (it has no checkpoint.json): give data/runs/RUN/checkpoints/KIMG"
+            f"donor: {donor} is no checkpoint, no imported model and no file: give data/runs/RUN/checkpoints/KIMG, "
+            "the folder that `stylegan import` wrote, or another project's file"
         )
-    return digest_of(json.loads(about.read_text(encoding="utf-8"))["sha256"])
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _train(at: Place, config: TrainConfig, shards: Path, start: Path | None, before: Record | None = None) -> Outcome:

@@ -19,10 +19,12 @@ import torch
 import stylegan
 from stylegan.beginning import read_job, transferred
 from stylegan.checkpoint import MODEL, RECORD, STATE, IntegrityError, newest_valid, read_record
-from stylegan.faces import Faces
+from stylegan.faces import Faces, to_pixels
 from stylegan.loader import Loader
 from stylegan.presets import resolve
+from stylegan.progress import fixed_samples, tile
 from stylegan.training import Stop, locked, run_job
+from tests.stylegan.conftest import write_shards
 
 MakeRun = Callable[..., Path]
 ROOT = Path(__file__).resolve().parents[2]
@@ -191,6 +193,24 @@ def test_a_training_from_a_donor_begins_with_its_pictures_weights_and_optimiser(
         load_file(p / STATE)["opt_G.mapping.fc0.weight.step"].item() for p in (start, run / "checkpoints/000000.008")
     ]
     assert steps == [25, 27]
+
+
+@pytest.mark.parametrize("name", ["nv_sg2_uncond_32.pkl", "ros_sg2_32_000100.pt"])
+def test_a_training_begins_with_another_projects_weights(tmp_path: Path, fixtures: Path, name: str) -> None:
+    shards = write_shards(tmp_path / "faces", 16, 32)
+    model = stylegan.load(fixtures / name)
+    config = model.config.model_copy(update={"kimg": 0.008, "batch": 8, "sample_columns": 2, "sample_rows": 2})
+    run = tmp_path / "run"
+    run.mkdir()
+    job = {"config": config.model_dump(mode="json"), "shards": str(shards), "start": str(fixtures / name)}
+    (run / "job.json").write_text(json.dumps(job))
+    assert run_job(run, Stop()) == 0
+    first = cv2.imread(str(run / "samples/fakes-000000.000.png"))
+    donors = tile(to_pixels(fixed_samples(model.G, config, 4)), 2)[..., ::-1]
+    assert np.abs(first.astype(int) - donors).max() <= 1
+    assert (
+        read_record(run / "checkpoints/000000.008").donor == hashlib.sha256((fixtures / name).read_bytes()).hexdigest()
+    )
 
 
 def test_a_donor_of_another_resolution_is_refused_before_the_work(
