@@ -1,8 +1,9 @@
 """The operators that StyleGAN2 is made of, in plain PyTorch: differentiable twice, on any device, without nvcc.
 
 Filters are 1-D tensors of taps and stand for their outer product. The resampling filter of every network here is
-[1, 3, 3, 1] / 8. On CPU and CUDA alike depthwise convolutions in channels_last order were the fastest exact form
-(benchmarks/training_speed.py measures them against the plain formulation).
+[1, 3, 3, 1] / 8. Depthwise convolutions in channels_last order were the fastest exact form (benchmarks/train_step.py
+measures them against the plain formulation). All compute in the number format of x: float32 weights are cast as they
+are used, styles, demodulation and biases stay float32 until they meet x.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from stylegan.derivatives import BiasLeakyReLU, Fir, fir, plain_graph
 
 RESAMPLE_TAPS = (1.0, 3.0, 3.0, 1.0)
 
@@ -42,25 +45,26 @@ def upfirdn2d(
     n, c, h, w = x.shape
     stuffed = F.pad(x.reshape(n, c, h, 1, w, 1), (0, up[0] - 1, 0, 0, 0, up[1] - 1))
     padded = F.pad(stuffed.reshape(n, c, h * up[1], w * up[0]), padding)
-    weight = _depthwise(kernel if flip else kernel.flip(0, 1), gain, x)
-    return F.conv2d(padded, weight, stride=(down[1], down[0]), groups=c)
+    weight = (kernel if flip else kernel.flip(0, 1)).to(x) * gain
+    return F.conv2d(padded, weight.expand(c, 1, *kernel.shape), stride=(down[1], down[0]), groups=c)
 
 
-def _depthwise(kernel: Tensor, gain: float, x: Tensor) -> Tensor:
-    """One kernel repeated for every channel of x, [C, 1, kh, kw]."""
-    weight = (kernel * gain).to(device=x.device, dtype=x.dtype)
-    return weight[None, None].expand(x.shape[1], 1, *kernel.shape)
+def resample(x: Tensor, kernel: Tensor, up: int, down: int, padding: tuple[int, int]) -> Tensor:
+    """Zero-stuffing by `up`, padding before and after, correlation with the kernel, every `down`-th pixel."""
+    if plain_graph():
+        return fir(x, kernel, up, down, padding)
+    y: Tensor = Fir.apply(x, kernel, up, down, padding)  # type: ignore[no-untyped-call]
+    return y
 
 
 def upsample2d(x: Tensor, kernel: Tensor) -> Tensor:
     """Images at twice the size, filtered with the symmetric 4 x 4 kernel (gain 4 keeps the brightness)."""
-    weight = _depthwise(kernel, 4.0, x)
-    return F.conv_transpose2d(x, weight, stride=2, padding=1, groups=x.shape[1])
+    return resample(x, kernel * 4, 2, 1, (2, 1))
 
 
 def downsample2d(x: Tensor, kernel: Tensor) -> Tensor:
     """Images at half the size, filtered with the symmetric 4 x 4 kernel; discarded pixels are never computed."""
-    return F.conv2d(x, _depthwise(kernel, 1.0, x), stride=2, padding=1, groups=x.shape[1])
+    return resample(x, kernel, 1, 2, (1, 1))
 
 
 def upsampling_conv2d(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
@@ -68,19 +72,25 @@ def upsampling_conv2d(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
 
     x [N, I, H, W], weight [O, I, 3, 3]. The stride-2 transposed convolution multiplies no stuffed zeros.
     """
-    y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-    return F.conv2d(y, _depthwise(kernel, 4.0, y), padding=1, groups=y.shape[1])
+    y = F.conv_transpose2d(x, weight.to(x.dtype).transpose(0, 1), stride=2)
+    return resample(y, kernel * 4, 1, 1, (1, 1))
 
 
-def downsampling_conv2d(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
+def downsampling_conv2d(x: Tensor, weight: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
     """Images at half the size: the filter, then a convolution that computes the kept pixels only.
 
-    x [N, I, H, W], weight [O, I, k, k] with k = 1 or 3. For k = 1 the filter itself keeps every second pixel.
+    x [N, I, H, W], weight [O, I, k, k] with k = 1 or 3, bias [O]. For k = 1 the filter itself keeps every second pixel.
     """
     if weight.shape[-1] == 1:
-        return F.conv2d(downsample2d(x, kernel), weight)
-    y = F.conv2d(x, _depthwise(kernel, 1.0, x), padding=2, groups=x.shape[1])
-    return F.conv2d(y, weight, stride=2)
+        return conv2d(downsample2d(x, kernel), weight, bias)
+    bias = None if bias is None else bias.to(x.dtype)
+    return F.conv2d(resample(x, kernel, 1, 1, (2, 2)), weight.to(x.dtype), bias, stride=2)
+
+
+def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Convolution that keeps the size: x [N, I, H, W], weight [O, I, k, k] with k odd, bias [O]."""
+    bias = None if bias is None else bias.to(x.dtype)
+    return F.conv2d(x, weight.to(x.dtype), bias, padding=weight.shape[-1] // 2)
 
 
 def modulated_conv2d(
@@ -92,12 +102,20 @@ def modulated_conv2d(
     the size. No weights per image are built: scaling the input channels before, and the output channels after, one
     dense convolution is the same: y = conv(x * s) * d, d = rsqrt(sum_i s_i^2 sum_k w_oik^2 + 1e-8).
     """
-    scaled = x * style[:, :, None, None]
-    if upsample is None:
-        y = F.conv2d(scaled, weight, padding=weight.shape[-1] // 2)
-    else:
-        y = upsampling_conv2d(scaled, weight, upsample)
-    return y * demodulation(weight, style)[:, :, None, None] if demodulate else y
+    if x.dtype == torch.float16 and demodulate:
+        weight, style = normalised_for_float16(weight, style)
+    scaled = x * style.to(x.dtype)[:, :, None, None]
+    y = conv2d(scaled, weight) if upsample is None else upsampling_conv2d(scaled, weight, upsample)
+    return y * demodulation(weight, style).to(x.dtype)[:, :, None, None] if demodulate else y
+
+
+def normalised_for_float16(weight: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights [O, I, k, k] and styles [N, I] so small that their products stay within float16's range.
+
+    Demodulation undoes both factors (mixed-precision training of Karras et al. 2020, arXiv:2006.06676).
+    """
+    largest = weight.abs().amax(dim=(1, 2, 3), keepdim=True)
+    return weight / (largest * math.sqrt(weight[0].numel())), style / style.abs().amax(dim=1, keepdim=True)
 
 
 def demodulation(weight: Tensor, style: Tensor) -> Tensor:
@@ -120,8 +138,11 @@ def bias_act(
     """
     if gain is None:
         gain = math.sqrt(2) if activation == "lrelu" else 1.0
+    if activation == "lrelu" and not plain_graph():
+        y: Tensor = BiasLeakyReLU.apply(x, bias, slope, gain, clamp)  # type: ignore[no-untyped-call]
+        return y
     if bias is not None:
-        x = x + bias.reshape(1, -1, *([1] * (x.ndim - 2)))
+        x = x + bias.to(x.dtype).reshape(1, -1, *([1] * (x.ndim - 2)))
     if activation == "lrelu":
         x = F.leaky_relu(x, slope)
     if gain != 1:
