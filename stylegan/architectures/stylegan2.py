@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan.architectures import networks
@@ -19,7 +18,8 @@ from stylegan.architectures.layers import Dense, MappingNetwork, check_growth, c
 from stylegan.architectures.networks import Growth, Networks, Noise
 from stylegan.architectures.stylegan2_discriminator import build_discriminator
 from stylegan.config import StyleGAN2Config
-from stylegan.operators import bias_act, modulated_conv2d, resample_filter, upsample2d
+from stylegan.operators import bias_act, conv2d, modulated_conv2d, resample_filter, upsample2d
+from stylegan.precision import Sized
 
 
 class SynthesisLayer(nn.Module):
@@ -46,7 +46,7 @@ class SynthesisLayer(nn.Module):
         """[N, inputs, h, w] -> [N, outputs, H, W], times gain; noise [N or 1, 1, H, W]."""
         x = modulated_conv2d(x, self.weight, self.affine(w), upsample=self.kernel if self.up else None)
         if noise is not None:
-            x = x + noise * self.noise_strength
+            x = x + (noise * self.noise_strength).to(x.dtype)
         clamp = None if self.clamp is None else self.clamp * gain
         return bias_act(x, self.bias, activation="lrelu", gain=math.sqrt(2) * gain, clamp=clamp)
 
@@ -63,9 +63,10 @@ class ToRGB(nn.Module):
         self.weight_gain = 1 / math.sqrt(inputs)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """[N, inputs, H, W] -> [N, C, H, W]."""
+        """[N, inputs, H, W] -> [N, C, H, W] in the number format of w."""
         style = self.affine(w) * self.weight_gain
-        return bias_act(modulated_conv2d(x, self.weight, style, demodulate=False), self.bias, clamp=self.clamp)
+        x = modulated_conv2d(x, self.weight, style, demodulate=False)
+        return bias_act(x, self.bias, clamp=self.clamp).to(w.dtype)
 
 
 class UpsamplingSkip(nn.Module):
@@ -81,7 +82,7 @@ class UpsamplingSkip(nn.Module):
 
     def forward(self, x: Tensor, gain: float) -> Tensor:
         """[N, inputs, h, w] -> [N, outputs, 2 h, 2 w], times gain."""
-        return upsample2d(F.conv2d(x, self.weight * (self.weight_gain * gain)), self.kernel)
+        return upsample2d(conv2d(x, self.weight * (self.weight_gain * gain)), self.kernel)
 
 
 class FirstBlock(nn.Module):
@@ -104,13 +105,13 @@ class FirstBlock(nn.Module):
         return y
 
 
-class Block(nn.Module):
+class Block(Sized):
     """The two layers of one resolution."""
 
     num_convs = 2
 
     def __init__(self, config: StyleGAN2Config, resolution: int, *, torgb: bool) -> None:
-        super().__init__()
+        super().__init__(resolution)
         inputs, outputs = config.channels(resolution // 2), config.channels(resolution)
         self.conv0 = SynthesisLayer(config, inputs, outputs, resolution, up=True)
         self.conv1 = SynthesisLayer(config, outputs, outputs, resolution)
@@ -119,6 +120,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, ws: tuple[Tensor, ...], noise: list[Tensor | None]) -> Tensor:
         """[N, C, h, w] -> [N, C', 2 h, 2 w]."""
+        x = self.enter(x)
         y: Tensor = self.conv1(self.conv0(x, ws[0], noise[0]), ws[1], noise[1])
         return y
 
@@ -132,6 +134,7 @@ class ResidualBlock(Block):
 
     def forward(self, x: Tensor, ws: tuple[Tensor, ...], noise: list[Tensor | None]) -> Tensor:
         """[N, C, h, w] -> [N, C', 2 h, 2 w]."""
+        x = self.enter(x)
         skip: Tensor = self.skip(x, gain=math.sqrt(0.5))
         main: Tensor = self.conv1(self.conv0(x, ws[0], noise[0]), ws[1], noise[1], gain=math.sqrt(0.5))
         return skip + main

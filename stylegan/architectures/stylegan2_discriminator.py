@@ -26,7 +26,8 @@ from stylegan.architectures.layers import (
 )
 from stylegan.architectures.networks import Growth, Judgement
 from stylegan.config import StyleConfig
-from stylegan.operators import bias_act, downsample2d, downsampling_conv2d, minibatch_std, resample_filter
+from stylegan.operators import bias_act, conv2d, downsample2d, downsampling_conv2d, minibatch_std, resample_filter
+from stylegan.precision import Sized
 
 
 class Conv(nn.Module):
@@ -60,19 +61,16 @@ class Conv(nn.Module):
         gain_here = gain * (math.sqrt(2) if self.activation == "lrelu" else 1.0)
         weight = self.weight * (self.weight_gain * gain_here)
         bias = None if self.bias is None else self.bias * gain_here
-        if self.down:
-            x = bias_act(downsampling_conv2d(x, weight, self.kernel), bias)
-        else:
-            x = F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+        x = downsampling_conv2d(x, weight, self.kernel, bias) if self.down else conv2d(x, weight, bias)
         clamp = None if self.clamp is None else self.clamp * gain
         return bias_act(x, activation=self.activation, gain=1.0, clamp=clamp)
 
 
-class Block(nn.Module):
+class Block(Sized):
     """Two convolutions that halve the size."""
 
     def __init__(self, config: StyleConfig, resolution: int, *, fromrgb: bool) -> None:
-        super().__init__()
+        super().__init__(resolution)
         inputs, outputs, clamp = config.channels(resolution), config.channels(resolution // 2), config.conv_clamp
         if fromrgb:
             self.fromrgb = Conv(config.image_channels, inputs, 1, clamp=clamp)
@@ -81,6 +79,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C', H / 2, W / 2]."""
+        x = self.enter(x)
         y: Tensor = self.conv1(self.conv0(x))
         return y
 
@@ -95,16 +94,17 @@ class ResidualBlock(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C', H / 2, W / 2]."""
+        x = self.enter(x)
         skip: Tensor = self.skip(x, gain=math.sqrt(0.5))
         main: Tensor = self.conv1(self.conv0(x), gain=math.sqrt(0.5))
         return skip + main
 
 
-class Epilogue(nn.Module):
+class Epilogue(Sized):
     """From 4 x 4 features to a judgement, with the spread of the group beside them."""
 
     def __init__(self, config: StyleConfig, code_dim: int, *, fromrgb: bool) -> None:
-        super().__init__()
+        super().__init__(4)
         channels = config.channels(4)
         self.group, self.spread_channels = config.minibatch_group, config.minibatch_channels
         if self.spread_channels and channels % self.spread_channels:
@@ -119,10 +119,17 @@ class Epilogue(nn.Module):
 
     def forward(self, x: Tensor, code: Tensor | None) -> Judgement:
         """The judgement of features [N, C, 4, 4], with classes of label codes [N, code_dim] too."""
+        x = self.enter(x)
         if self.spread_channels:
             x = minibatch_std(x, self.group, self.spread_channels)
         x = self.conv(x)
         return self.out.judge(self.fc(x.flatten(1)), code)
+
+
+def from_colours(block: Any, images: Tensor) -> Tensor:
+    """A block's first features, from images in its number format."""
+    x: Tensor = block.fromrgb(block.enter(images))
+    return x
 
 
 class Discriminator(networks.Discriminator):
@@ -157,7 +164,7 @@ class Discriminator(networks.Discriminator):
     def features(self, images: Tensor) -> Tensor:
         """[N, C, H, W] in [-1, 1] -> [N, C', 4, 4]; an image's features depend on that image alone."""
         *blocks, _ = stages = self.stages
-        x: Tensor = stages[0].fromrgb(images.contiguous(memory_format=torch.channels_last))
+        x: Tensor = from_colours(stages[0], images.contiguous(memory_format=torch.channels_last))
         for block in blocks:
             x = block(x)
         return x
@@ -189,10 +196,10 @@ class SkipDiscriminator(Discriminator):
     def features(self, images: Tensor) -> Tensor:
         """[N, C, H, W] in [-1, 1] -> [N, C', 4, 4]; an image's features depend on that image alone."""
         images = images.contiguous(memory_format=torch.channels_last)
-        x: Tensor = self.stages[0].fromrgb(images)
+        x: Tensor = from_colours(self.stages[0], images)
         for block, below in itertools.pairwise(self.stages):
             images = downsample2d(images, self.kernel)
-            x = block(x) + below.fromrgb(images)
+            x = below.enter(block(x)) + from_colours(below, images)
         return x
 
 
@@ -219,11 +226,11 @@ class GrowingDiscriminator(Discriminator):
                 f"this discriminator has grown to {self.sizes[0]} px, it was given images of {images.shape[-1]} px"
             )
         images = images.contiguous(memory_format=torch.channels_last)
-        x: Tensor = self.stages[0].fromrgb(images)
+        x: Tensor = from_colours(self.stages[0], images)
         for i, (block, below) in enumerate(itertools.pairwise(self.stages)):
             x = block(x)
             if i == 0 and self.alpha < 1:
-                x = torch.lerp(below.fromrgb(F.avg_pool2d(images, 2)), x, self.alpha)
+                x = torch.lerp(from_colours(below, F.avg_pool2d(images, 2)), below.enter(x), self.alpha)
         return x
 
 
