@@ -123,6 +123,15 @@ def test_filtered_lrelu_equals_zero_stuffing_up_to_third_order(
         torch.testing.assert_close(ours, slow, rtol=1e-9, atol=1e-9)
 
 
+def test_filtered_lrelu_without_upsampling_leaves_its_input_alone() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 2, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
+    before = x.detach().clone()
+    y = filtered_lrelu(x, down_taps=lowpass(12, 8.0, 8.0, 32), down=2, gain=1.0, clamp=1.0)
+    y.sum().backward()
+    assert torch.equal(x, before)
+
+
 def test_filtered_lrelu_exports_as_plain_operators_of_the_same_values() -> None:
     class Layer(torch.nn.Module):
         def forward(self, x: Tensor) -> Tensor:
