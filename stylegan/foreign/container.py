@@ -19,7 +19,7 @@ from torch import Tensor
 
 from stylegan.foreign.names import Context
 from stylegan.foreign.numbers import storage_dtype, tensor_of
-from stylegan.foreign.records import Budget, Storage, UnreadableFile, clip
+from stylegan.foreign.records import Budget, Storage, UnreadableFile, clip, is_text
 from stylegan.foreign.unpickle import Machine
 
 MAX_FILE = 8 * 2**30
@@ -75,12 +75,12 @@ class Storages:
 
     def load(self, value: Any) -> Storage:
         """The storage of an id, fetched once."""
-        if not isinstance(value, tuple) or len(value) not in (5, 6) or value[0] != "storage":
+        if not isinstance(value, tuple) or len(value) not in (5, 6) or not is_text(value[0], "storage"):
             raise UnreadableFile(f"the persistent id {clip(value)}, expected a storage's")
         dtype, key, count = storage_dtype(value[1]), value[2], value[4]
         if not isinstance(key, str) or not key.isascii() or not key.isdigit() or type(count) is not int or count < 0:
             raise UnreadableFile(f"a storage has the key {clip(key)} and {clip(count)} numbers")
-        if value[5:] not in ((), (None,)):
+        if len(value) == 6 and value[5] is not None:
             raise UnreadableFile(f"storage {clip(key)} is a part of another: save the file with a newer torch first")
         if key not in self.known:
             self.budget.spend(count * dtype.itemsize, f"storage {clip(key)}")
@@ -107,7 +107,9 @@ def _legacy(data: memoryview, budget: Budget) -> Any:
         parts.append(machine.run())
         position = machine.position
     magic, version, machine_facts, value, keys = parts
-    if magic != LEGACY_MAGIC or version != LEGACY_VERSION or not isinstance(machine_facts, dict):
+    if type(magic) is not int or type(version) is not int or not isinstance(machine_facts, dict):
+        raise UnreadableFile("does not begin as torch's older format does")
+    if (magic, version) != (LEGACY_MAGIC, LEGACY_VERSION):
         raise UnreadableFile("is not in the version of torch's older format that is known")
     if machine_facts.get("little_endian") is not True:
         raise UnreadableFile("was written by a big-endian machine: save it on another one first")

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from stylegan.foreign.records import Opaque, UnreadableFile, clip
+from stylegan.foreign.records import Opaque, UnreadableFile, clip, is_text
 
 T = TypeVar("T")
 MAX_MODULES = 10_000
@@ -83,6 +83,6 @@ def module_of(value: Any, path: str) -> Module:
             raise UnreadableFile(f"{path} ({value.module}.{value.name}) has no attributes")
         return Module(path, value.name, value.state)
     meta = value.args[0] if len(value.args) == 1 else None
-    if not isinstance(meta, dict) or not isinstance(meta.get("state"), dict) or meta.get("type") != "class":
+    if not isinstance(meta, dict) or not isinstance(meta.get("state"), dict) or not is_text(meta.get("type"), "class"):
         raise UnreadableFile(f"{path} is no persistent object of a class")
     return Module(path, str(meta.get("class_name"))[:80], meta["state"])

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from stylegan.foreign.numbers import array_of, format_of, rebuild_tensor, scalar_of
-from stylegan.foreign.records import Budget, Name, Opaque, PendingArray, Storage, UnreadableFile, clip
+from stylegan.foreign.records import Budget, Name, Opaque, PendingArray, Storage, UnreadableFile, clip, is_text
 
 DICTS = {("collections", "OrderedDict"), ("dnnlib.util", "EasyDict"), ("dnnlib", "EasyDict")}
 NDARRAY = Name("numpy", "ndarray")
@@ -122,7 +122,7 @@ def _scalar(context: Context, *args: Any) -> Any:
 
 def _pending(context: Context, *args: Any) -> PendingArray:
     _arguments("a numpy array", args, 3, 3)
-    if args[0] != NDARRAY:
+    if not isinstance(args[0], Name) or args[0] != NDARRAY:
         raise UnreadableFile(f"a numpy array of the class {clip(args[0])}, expected numpy.ndarray")
     return PendingArray()
 
@@ -135,7 +135,7 @@ def _buffer(context: Context, *args: Any) -> Any:
 def _latin1(context: Context, *args: Any) -> bytes:
     """Bytes as protocol 2 spells them."""
     _arguments("bytes", args, 2, 2)
-    if not isinstance(args[0], str) or args[1] != "latin1":
+    if not isinstance(args[0], str) or not is_text(args[1], "latin1"):
         raise UnreadableFile(f"bytes are spelled as {clip(args[0])} in {clip(args[1])}, expected latin1")
     context.budget.spend(len(args[0]), "bytes")
     try:

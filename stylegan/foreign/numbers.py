@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylegan.foreign.records import Budget, Format, Name, Storage, UnreadableFile, clip
+from stylegan.foreign.records import Budget, Format, Name, Storage, UnreadableFile, clip, is_text
 
 MAX_DIMENSIONS, MAX_SIZE = 8, 2**31
 STORAGES = {
@@ -70,7 +70,7 @@ def rebuild_tensor(budget: Budget, storage: Any, offset: Any, size: Any, stride:
 
 def format_of(code: Any) -> Format:
     """A numpy number format by its code; objects, records and strings are refused."""
-    if code == "b1":
+    if is_text(code, "b1"):
         return Format(np.dtype(np.bool_))
     if not isinstance(code, str) or code.lstrip("<|=") not in DTYPES:
         raise UnreadableFile(f"numpy arrays of {clip(code)} are not read: only numbers and bool")
@@ -80,16 +80,16 @@ def format_of(code: Any) -> Format:
 def set_order(format: Format, state: Any) -> None:
     """Give a number format the byte order that its pickled state (version, order, no sub-array, no fields ..) names."""
     plain = isinstance(state, tuple) and len(state) >= 5 and all(part is None for part in state[2:5])
-    if not plain or state[1] not in ("<", ">", "|", "="):
+    if not plain or not is_text(state[1], "<", ">", "|", "="):
         raise UnreadableFile(f"a number format has the state {clip(state)}: only plain numbers are read")
-    if state[1] in ("<", ">"):
+    if is_text(state[1], "<", ">"):
         format.dtype = format.dtype.newbyteorder(state[1])
 
 
 def array_of(budget: Budget, data: Any, format: Any, shape: Any, order: Any) -> np.ndarray[Any, Any]:
     """A read-only numpy array over bytes that must be exactly as many as its shape needs; order is C or F."""
     shape = sizes_of(shape, "an array's shape")
-    if not isinstance(format, Format) or not isinstance(data, (bytes, bytearray)) or order not in ("C", "F"):
+    if not isinstance(format, Format) or not isinstance(data, (bytes, bytearray)) or not is_text(order, "C", "F"):
         raise UnreadableFile(f"an array's numbers are {clip(data)} of {clip(format)}, expected bytes of numbers")
     if math.prod(shape) * format.dtype.itemsize != len(data):
         raise UnreadableFile(f"an array of shape {shape} and format {format.dtype} cannot be {len(data):,} bytes")

@@ -81,6 +81,11 @@ class Budget:
             raise UnreadableFile(f"more than {MAX_OPCODES:,} opcodes: no checkpoint needs so many")
 
 
+def is_text(value: object, *texts: str) -> bool:
+    """Whether a value is one of some texts; arrays, which compare to an array, are not."""
+    return isinstance(value, str) and value in texts
+
+
 def clip(value: object) -> str:
     """A short, harmless name of a value for a message: never its whole contents, which may be made to explode."""
     if value is None or isinstance(value, (bool, float, Name, np.dtype)):

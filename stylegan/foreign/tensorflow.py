@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ FIXED: dict[str, Any] = {
     "use_noise": True,
     "normalize_latents": True,
 }
+T = TypeVar("T")
 ASIDE = {"lod", "pl_mean_var"}  # variables of the training
 
 
@@ -82,44 +83,41 @@ def read(tree: Any, hints: Hints) -> Donor:
     return make_donor(about, resolution, tensors, hints, images_of_snapshot(hints))
 
 
-def _state(record: Opaque, name: str) -> dict[str, Any]:
+def _part(record: Any, what: str, key: str, kind: type[T]) -> T:
+    """A part of a network's state, checked to be of a kind; empty where it is absent."""
     if not isinstance(record, Opaque) or not isinstance(record.state, dict):
-        raise UnreadableFile(f"{name} has no state")
-    return record.state
+        raise UnreadableFile(f"{what} has no state")
+    value = record.state.get(key)
+    if value is not None and not isinstance(value, kind):
+        raise UnreadableFile(f"{what} has the {key} {clip(value)}, expected a {kind.__name__}")
+    return kind() if value is None else value
 
 
-def _variables(record: Opaque, name: str) -> dict[str, Tensor]:
+def _variables(record: Any, what: str) -> dict[str, Tensor]:
     """Variables of a network and its components by path: synthesis/4x4/Const/const."""
-    state = _state(record, name)
     found: dict[str, Tensor] = {}
-    for item in state.get("variables", []):
+    for item in _part(record, what, "variables", list):
         if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[0], str):
-            raise UnreadableFile(f"{name} has the variable {clip(item)}, expected a name and an array")
-        if not isinstance(item[1], (np.ndarray, float, int)) or np.asarray(item[1]).dtype == bool:
-            raise UnreadableFile(f"{name}: variable {clip(item[0])} is {clip(item[1])}, expected an array")
+            raise UnreadableFile(f"{what} has the variable {clip(item)}, expected a name and an array")
+        if not isinstance(item[1], (np.ndarray, float, int)):
+            raise UnreadableFile(f"{what}: variable {clip(item[0])} is {clip(item[1])}, expected an array")
         found[item[0]] = torch.from_numpy(np.array(item[1], dtype=np.float32))
-    components = state.get("components", {})
-    if not isinstance(components, dict):
-        raise UnreadableFile(f"{name} has the components {clip(components)}, expected a dictionary")
-    for part, inner in components.items():
-        if name not in ORDER:
-            raise UnreadableFile(f"{name} has components of its own: no network of these projects has")
-        found |= {f"{part}/{k}": v for k, v in _variables(inner, f"{name}.{clip(part)}").items()}
+    for part, inner in _part(record, what, "components", dict).items():
+        if what not in ORDER:
+            raise UnreadableFile(f"{what} has components of its own: no network of these projects has")
+        found |= {f"{part}/{k}": v for k, v in _variables(inner, f"{what}.{clip(part)}").items()}
     return {k: v for k, v in found.items() if k.rpartition("/")[2] not in ASIDE}
 
 
-def _arguments(record: Opaque, name: str) -> dict[str, Any]:
+def _arguments(record: Any, what: str) -> dict[str, Any]:
     """Arguments that a network and its components were built with, checked to be what our networks are."""
-    state = _state(record, name)
     found: dict[str, Any] = {}
-    for part in [record, *(state.get("components") or {}).values()]:
-        given = _state(part, name).get("static_kwargs", {})
-        if not isinstance(given, dict):
-            raise UnreadableFile(f"{name} has the arguments {clip(given)}, expected a dictionary")
+    for part in [record, *_part(record, what, "components", dict).values()]:
+        given = _part(part, what, "static_kwargs", dict)
         found |= {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
     for key, ours in FIXED.items():
         if key in found and (type(found[key]) is not type(ours) or found[key] != ours):
-            raise UnreadableFile(f"{name} has {key} {clip(found[key])}, this project has {ours}")
+            raise UnreadableFile(f"{what} has {key} {clip(found[key])}, this project has {ours}")
     return found
 
 

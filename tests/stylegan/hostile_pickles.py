@@ -324,6 +324,23 @@ HARMFUL: dict[str, bytes] = {
         name("torch.storage", "_load_from_bytes"), MEMOIZE, POP,
         *[b"h\x01h\x00\x85R" + APPEND] * 40_000,
     ),
+    "arrays where texts belong: bytes": pickled(call("_codecs", "encode", text("x"), array(F4, (2,), bytes(8)))),
+    "arrays where texts belong: storage": zipped(
+        pickled(tuple_(array(F4, (2,), bytes(8)), NONE, NONE, NONE, NONE), b"Q", protocol=2), {}
+    ),
+    "arrays where texts belong: view": pickled(
+        payload(legacy(pickled(storage_id("0", 4, array(F4, (2,), bytes(8)))), ["0"], b""))
+    ),
+    "arrays where texts belong: number format": pickled(
+        call("numpy", "dtype", array(F4, (2,), bytes(8)), FALSE, TRUE)
+    ),
+    "arrays where texts belong: byte order": pickled(
+        call("numpy", "dtype", text("f4"), FALSE, TRUE),
+        tuple_(number(3), array(F4, (2,), bytes(8)), NONE, NONE, NONE, number(-1), number(-1), number(0)), BUILD,
+    ),
+    "arrays where texts belong: class": pickled(
+        call("numpy.core.multiarray", "_reconstruct", array(F4, (2,), bytes(8)), NONE, NONE)
+    ),
     "bytes follow the end": pickled(NONE) + pickled(SYSTEM),
     "not a pickle": b"GIF89a" + bytes(100),
     "empty": b"",

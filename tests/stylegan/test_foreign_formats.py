@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import random
 import re
 import sys
 import types
@@ -358,10 +359,10 @@ def without_small_colours(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def tensorflow_pickle(config: StyleGAN2Config, protocol: int = 4, drop: bool = False) -> tuple[bytes, Any, Any]:
     """A file of the TensorFlow kind with our own perturbed networks, and those networks."""
     G, D = build_networks(config, 16)
-    random = torch.Generator().manual_seed(3)
+    keyed = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for value in [*G.state_dict().values(), *D.state_dict().values()]:
-            value += 0.1 * torch.randn(value.shape, generator=random)
+            value += 0.1 * torch.randn(value.shape, generator=keyed)
     states = [without_small_colours(n.state_dict()) if drop else n.state_dict() for n in (G, D)]
     networks = (tensorflow_generator(states[0]), tensorflow_discriminator(states[1]))
     return as_tensorflow([networks[0], networks[1], networks[0]], protocol), G, D
@@ -504,3 +505,42 @@ def test_a_pickle_of_something_else_says_what_is_read(tmp_path: Path) -> None:
     torch.save(OrderedDict(weight=torch.zeros(3)), tmp_path / "x.pt")
     with pytest.raises(UnreadableFile, match="a dictionary of 'weight', which is none of: snapshot of stylegan2-ada"):
         stylegan.load(tmp_path / "x.pt")
+
+
+JUNK = [None, True, -1, 10**40, float("nan"), "lrelu", b"", [], {}, (), torch.zeros(3), torch.zeros(2, 3, 3, 3),
+        np.zeros(2), torch.zeros(3, dtype=torch.int64), Opaque("a", "b", ()), {"a": 1}, [1, 2]]  # fmt: skip
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Every place in plain values where something else could stand."""
+    found, left, seen = [], [value], set()
+    while left:
+        here = left.pop()
+        if id(here) in seen:
+            continue
+        seen.add(id(here))
+        if isinstance(here, (dict, list)):
+            keys = list(here) if isinstance(here, dict) else list(range(len(here)))
+            found += [(here, key) for key in keys]
+            left += [here[key] for key in keys]
+        elif isinstance(here, (tuple, Opaque)):
+            left += list(here) if isinstance(here, tuple) else [here.args, here.state]
+    return found
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_nonsense_anywhere_is_read_or_refused(name: str, make_file: Callable[[str], Path]) -> None:
+    # Whatever stands where a name, number or layer belongs, nothing but our error comes out.
+    path, chance, ended = make_file(name), random.Random(4), set()
+    for _ in range(12):
+        tree = read_tree(path)
+        for holder, key in chance.choices(places(tree), k=3):
+            holder[key] = chance.choice(JUNK)
+        for form in FORMATS.values():
+            try:
+                if form.recognise(tree):
+                    form.read(tree, Hints(path.name))
+                    ended.add("read")
+            except UnreadableFile:
+                ended.add("refused")
+    assert ended

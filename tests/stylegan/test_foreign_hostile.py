@@ -118,7 +118,7 @@ def test_a_file_with_wrong_bytes_is_read_or_refused(fixtures: Path, name: str) -
     # Whatever a changed byte does, nothing but our error comes out.
     whole, chance = (fixtures / name).read_bytes(), random.Random(1)
     refused = 0
-    for _ in range(150):
+    for _ in range(60):
         data = bytearray(whole)
         for _ in range(3):
             data[chance.randrange(min(len(data), 20_000))] = chance.randrange(256)
@@ -126,7 +126,7 @@ def test_a_file_with_wrong_bytes_is_read_or_refused(fixtures: Path, name: str) -
             read(bytes(data))
         except UnreadableFile:
             refused += 1
-    assert refused > 20
+    assert refused > 10
 
 
 def test_the_error_says_which_file_and_where(tmp_path: Path) -> None:
