@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegan.derivatives import plain_graph
 from stylegan.operators import demodulation, normalize_second_moment
 
 # Values of the up-sampled signal that are worked on at a time on CPU: 4 MiB in float32 stay in the cache, and the
@@ -64,12 +65,12 @@ def modulated_conv2d(
     """Convolution whose weights are scaled per image by its style, and normalised again, then times the input's gain.
 
     x [N, I, H, W], weight [O, I, k, k], style [N, I], input_gain [], [I] or [N, I]; a negative padding crops. Weights
-    and styles are brought to unit second moment first, which half precision needs and demodulation undoes; styles
+    are brought to unit norm and styles to unit second moment first, which 16 bits need and demodulation undoes; styles
     each for itself, so that an image's features depend on no other image. No weights per image are built: see
     operators.modulated_conv2d.
     """
     if demodulate:
-        weight = weight * weight.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
+        weight = weight * weight.square().sum(dim=(1, 2, 3), keepdim=True).rsqrt()
         style = normalize_second_moment(style)
     gained = style if input_gain is None else style * input_gain
     if padding < 0:
@@ -87,11 +88,6 @@ def conv2d(x: Tensor, weight: Tensor, padding: int) -> Tensor:
     rows = x.permute(0, 2, 3, 1).flatten(0, 1)[:, None].permute(0, 3, 1, 2)
     y = F.conv2d(rows, weight).permute(0, 2, 3, 1)
     return y.reshape(len(x), *x.shape[2:], len(weight)).permute(0, 3, 1, 2)
-
-
-def plain_graph() -> bool:
-    """Whether a compiler or an exporter looks on: one fuses better than tiles do, the other knows no such function."""
-    return torch.compiler.is_compiling() or torch.jit._trace.is_tracing()  # type: ignore[no-untyped-call]
 
 
 class Resampling(NamedTuple):

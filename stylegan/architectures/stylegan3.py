@@ -22,6 +22,7 @@ from stylegan.architectures.layers import Dense, MappingNetwork
 from stylegan.architectures.networks import Networks, Noise
 from stylegan.architectures.stylegan2_discriminator import build_discriminator
 from stylegan.config import StyleGAN3Config
+from stylegan.precision import Sized
 
 NUM_CRITICAL = 2  # last layers that keep every frequency the picture can hold
 FIRST_CUTOFF = 2.0  # cycles per unit length, of the input
@@ -110,7 +111,7 @@ class SynthesisInput(nn.Module):
         return (turned @ self.transform)[:, :2]
 
 
-class SynthesisLayer(nn.Module):
+class SynthesisLayer(Sized):
     """Modulated convolution, then leaky ReLU at twice the sampling rate between low-pass filters."""
 
     magnitude_ema: Tensor
@@ -118,7 +119,7 @@ class SynthesisLayer(nn.Module):
     down_filter: Tensor | None
 
     def __init__(self, config: StyleGAN3Config, source: Band, target: Band, *, critical: bool, colours: bool) -> None:
-        super().__init__()
+        super().__init__(target.rate)
         kernel = 3 if config.architecture == "stylegan3-t" and not colours else 1
         radial = config.architecture == "stylegan3-r" and not critical
         rate = max(source.rate, target.rate) * (1 if colours else 2)
@@ -143,7 +144,7 @@ class SynthesisLayer(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """[N, inputs, h, w] -> [N, outputs, H, W]."""
         x = modulated_conv2d(
-            x,
+            self.enter(x),
             self.weight,
             self.affine(w) * self.style_gain,
             padding=self.conv_padding,
@@ -212,7 +213,7 @@ class Synthesis(nn.Module):
     def forward(self, ws: Tensor, noise: Noise = "const") -> Tensor:
         """[N, num_ws, w_dim] -> [N, C, H, W] about [-1, 1]; there is no noise in this network."""
         (colours,) = deque(self.signals(ws), maxlen=1)
-        return colours * OUTPUT_SCALE
+        return colours.to(ws.dtype) * OUTPUT_SCALE
 
     @torch.no_grad()
     def observe(self, ws: Tensor) -> tuple[Tensor, Tensor]:
@@ -221,7 +222,7 @@ class Synthesis(nn.Module):
         for x in self.signals(ws):
             magnitudes.append(torch.linalg.vector_norm(x, dim=(1, 2, 3), dtype=torch.float32).square() / x[0].numel())
             images = x
-        return images * OUTPUT_SCALE, torch.stack(magnitudes[:-1], dim=1)
+        return images.to(ws.dtype) * OUTPUT_SCALE, torch.stack(magnitudes[:-1], dim=1)
 
     @torch.no_grad()
     def track(self, magnitudes: Tensor) -> None:

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from torch import Tensor
 from stylegan.architectures import Networks, build_networks
 from stylegan.architectures.stylegan3 import Synthesis, SynthesisLayer
 from stylegan.config import StyleGAN3Config
+from stylegan.precision import set_precision
 
 VARIANTS = ["stylegan3-t", "stylegan3-r"]
 Reference = tuple[Networks, dict[str, Tensor], Path]
@@ -194,14 +195,19 @@ def test_magnitudes_of_parts_are_those_of_the_whole_batch() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(("precision", "error"), [("bfloat16", 0.03), ("float16", 0.004)])
 @pytest.mark.parametrize("name", VARIANTS)
-def test_layers_work_in_bfloat16(name: str) -> None:
+def test_pictures_in_16_bits_are_those_in_32_but_for_rounding(
+    name: str, precision: Literal["bfloat16", "float16"], error: float
+) -> None:
     torch.manual_seed(0)
-    synthesis, w = cast(Synthesis, build_networks(tiny(name), 16).G.synthesis), torch.randn(2, 16)
-    x = synthesis.input(w)
-    rough, fine = synthesis.layers[0](x.bfloat16(), w), synthesis.layers[0](x, w)
-    assert rough.dtype == torch.bfloat16
-    assert (rough.float() - fine).norm() < 0.01 * fine.norm()
+    G, ws = build_networks(tiny(name), 32).G, torch.randn(2, 16, 16)
+    fine = G.synthesis(ws)
+    set_precision(G, precision, 1, 32)
+    assert [layer.dtype != torch.float32 for layer in cast(Synthesis, G.synthesis).layers] == [False] * 5 + [True] * 10
+    rough = G.synthesis(ws)
+    assert rough.dtype == torch.float32
+    assert 0 < (rough - fine).norm() < error * fine.norm()
 
 
 @pytest.mark.parametrize("name", VARIANTS)
