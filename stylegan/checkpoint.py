@@ -111,7 +111,7 @@ def write_checkpoint(folder: Path, state: TrainState, record: Record, reference:
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     now = {"images_seen": state.images_seen, "step": state.step, "sha256": digests}
     files[RECORD] = (record.model_copy(update=now).model_dump_json(indent=1) + "\n").encode()
-    return _write_folder(folder / checkpoint_name(state.images_seen), files)
+    return write_folder(folder / checkpoint_name(state.images_seen), files)
 
 
 def check_room(folder: Path, tensors: Iterable[Tensor]) -> None:
@@ -133,7 +133,7 @@ def _serialised(tensors: dict[str, Tensor], about: dict[str, Any]) -> bytes:
     return safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata)
 
 
-def _write_folder(target: Path, files: dict[str, bytes]) -> Path:
+def write_folder(target: Path, files: dict[str, bytes]) -> Path:
     """Write files into a temporary folder, force them to disk, then give it its name."""
     temporary = target.with_name(f".{target.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)

@@ -38,8 +38,8 @@ class Scribe:
         others = Faces(shards, "held_out", config.network.image_channels)
         self.held_out = _some(others, config)
         device = state.path_mean.device
-        watched = (watched_faces(split, config, device) for split in (faces, others))
-        self.watch = Watch(config, *watched, past=self.progress.past())
+        training, held_out = (watched_faces(split, config, device) for split in (faces, others))
+        self.watch = Watch(config, training, held_out, self.progress.past())
         write_reals(run / "samples", faces, config)
         if checkpoint is not None:
             self._note("resume", state, says=f"from {checkpoint.name}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from stylegan.architectures import Discriminator, Generator
 from stylegan.config import TrainConfig
 from stylegan.freezing import freeze_discriminator
+from stylegan.precision import set_precision
 
 
 class Diverged(ArithmeticError):  # noqa: N818
@@ -69,6 +70,8 @@ def update_average(G_ema: Generator, G: Generator, decay: float) -> None:
 def new_state(G: Generator, D: Discriminator, config: TrainConfig) -> TrainState:
     """Networks, their optimisers, and an averaged generator equal to G."""
     freeze_discriminator(D, config.freeze_D)
+    for network in (G, D):
+        set_precision(network, config.precision, config.low_precision_sizes, config.resolution)
     lr_G, lr_D = config.learning_rates
     zero = torch.zeros([], device=next(G.parameters()).device)
     return TrainState(

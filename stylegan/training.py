@@ -29,6 +29,7 @@ import torch
 from stylegan.architectures import Growth
 from stylegan.beginning import Job, begin, check_faces, read_job
 from stylegan.checkpoint import IntegrityError, model_digest, read_record
+from stylegan.compiled import compiled_objectives
 from stylegan.config import TrainConfig
 from stylegan.device import choose_device
 from stylegan.draws import Drawing, Reals, draw_step
@@ -77,7 +78,7 @@ def train(run: Path, job: Job, stop: Stop, ranks: Ranks) -> int:
     begun = begin(job, run, faces, device)
     state, checkpoint = begun.state, begun.checkpoint
     classes = torch.tensor(faces.labels) if config.network.num_labels else None
-    objectives = PLAIN
+    objectives = compiled_objectives(config, device) if config.compile else PLAIN
     grow(state, growth_of(config, state.images_seen))
     scribe = Scribe(run, job.shards, begun, faces) if ranks.first else None
     if scribe and checkpoint is None:

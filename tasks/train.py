@@ -33,14 +33,14 @@ def _asked(job: Job) -> Any:
     return {"train": job.manifest.train, "donor": donor_digest(Path(donor)) if donor else None}
 
 
-@stage("train", version=2, config=_asked)
+@stage("train", version=3, config=_asked)
 def train_model(at: Place, faces: Record) -> Outcome:
     """Train from nothing, or from the manifest's donor."""
     donor = at.job.manifest.donor
     return _train(at, at.job.manifest.train, at.job.folder(faces), Path(donor) if donor else None)
 
 
-@stage("retrain", version=2, config=lambda job: job.manifest.retrain)
+@stage("retrain", version=3, config=lambda job: job.manifest.retrain)
 def retrain_model(at: Place, faces: Record, model: Record) -> Outcome:
     """Go on from a model's checkpoint with other faces."""
     config = at.job.manifest.retrain

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors.torch
 from torch import Tensor
 
-from stylegan.checkpoint import MODEL, STATE, read_model_file, read_record, read_tensors
+from stylegan.checkpoint import MODEL, STATE, read_model_file, read_record, read_tensors, write_folder
 from stylegan.config import TrainConfig
 from stylegan.foreign.donor import Donor
 from stylegan.foreign.formats import read_foreign
@@ -107,16 +105,3 @@ def _about(path: Path, form: str, donor: Donor, licence: str | None) -> dict[str
 
 def _json(value: dict[str, Any]) -> bytes:
     return (json.dumps(value, indent=1) + "\n").encode()
-
-
-def write_folder(target: Path, files: dict[str, bytes]) -> None:
-    """Write files into a temporary folder, force them to disk, then give it its name."""
-    temporary = target.with_name(f".{target.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    for name, data in files.items():
-        with (temporary / name).open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    temporary.rename(target)

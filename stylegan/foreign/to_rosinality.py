@@ -8,8 +8,8 @@ from pathlib import Path
 import safetensors.torch
 from torch import Tensor
 
+from stylegan.checkpoint import write_folder
 from stylegan.config import NetworkConfig, StyleGAN2Config
-from stylegan.foreign.imported import write_folder
 from stylegan.foreign.rosinality import (
     Rule,
     discriminator_filters,
