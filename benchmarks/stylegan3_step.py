@@ -20,8 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import training_speed
-from stylegan.architectures import Networks, build_networks, stylegan3
+from stylegan.architectures import Networks, build_networks, stylegan2_discriminator, stylegan3
 from stylegan.config import StyleGAN3Config
 from stylegan.losses import r1_penalty
 from stylegan.operators import upfirdn2d
@@ -88,19 +87,29 @@ def filtered(
     return upfirdn2d(upfirdn2d(x, taps[None, :], up=up, padding=padding, gain=gain), taps[:, None])
 
 
+def plain_downsampling_conv2d(x: Tensor, weight: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+    """downsampling_conv2d that filters every pixel first and keeps every second one of the result."""
+    if weight.shape[-1] == 1:
+        return F.conv2d(upfirdn2d(x, kernel, padding=(1, 1, 1, 1))[:, :, ::2, ::2], weight, bias)
+    return F.conv2d(upfirdn2d(x, kernel, padding=(2, 2, 2, 2)), weight, bias, stride=2)
+
+
 @contextmanager
 def plain_formulation() -> Iterator[None]:
     """Generators and discriminators run in the plain formulation within this block."""
-    plain = {"modulated_conv2d": plain_modulated_conv2d, "filtered_lrelu": plain_filtered_lrelu}
-    own = {name: getattr(stylegan3, name) for name in plain}
-    for name, function in plain.items():
-        setattr(stylegan3, name, function)
+    plain = {
+        (stylegan3, "modulated_conv2d"): plain_modulated_conv2d,
+        (stylegan3, "filtered_lrelu"): plain_filtered_lrelu,
+        (stylegan2_discriminator, "downsampling_conv2d"): plain_downsampling_conv2d,
+    }
+    own = {(module, name): getattr(module, name) for module, name in plain}
+    for (module, name), function in plain.items():
+        setattr(module, name, function)
     try:
-        with training_speed.plain_formulation():
-            yield
+        yield
     finally:
-        for name, function in own.items():
-            setattr(stylegan3, name, function)
+        for (module, name), function in own.items():
+            setattr(module, name, function)
 
 
 def pieces(networks: Networks) -> dict[str, Callable[[], object]]:
