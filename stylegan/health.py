@@ -165,7 +165,7 @@ ALARMS: dict[str, Rule] = {
     "discriminator_overfits": Rule(
         discriminator_overfits, 3, "stop and take the best checkpoint, add faces, or train with augment.mode: adaptive"
     ),
-    "imbalance": Rule(imbalance, 2, "lower the winner's learning rate; where D wins, raise gamma or augment too"),
+    "imbalance": Rule(imbalance, 3, "lower the winner's learning rate; where D wins, raise gamma or augment too"),
     "collapse": Rule(collapse, 3, "go back to a checkpoint before it with a lower lr_G and a higher gamma"),
     "droplets": Rule(
         droplets, 3, "train a stylegan2, which demodulates weights instead of normalising maps, or " + LOWER
