@@ -9,6 +9,7 @@ are used, styles, demodulation and biases stay float32 until they meet x.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,18 @@ from torch import Tensor
 from stylegan.derivatives import BiasLeakyReLU, Fir, fir, plain_graph
 
 RESAMPLE_TAPS = (1.0, 3.0, 3.0, 1.0)
+
+# Activations that bias_act knows beside linear and lrelu, and the gains of those that do not keep unit variance.
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "elu": F.elu,
+    "selu": F.selu,
+    "softplus": F.softplus,
+    "swish": F.silu,
+}
+GAINS = dict.fromkeys(("relu", "lrelu", "swish"), math.sqrt(2))
 
 
 def resample_filter(taps: tuple[float, ...] = RESAMPLE_TAPS) -> Tensor:
@@ -132,12 +145,13 @@ def bias_act(
     clamp: float | None = None,
     slope: float = 0.2,
 ) -> Tensor:
-    """Channels plus bias, through the activation ("linear" or "lrelu"), times the gain, clamped to +-clamp.
+    """Channels plus bias, through the activation, times the gain, clamped to +-clamp.
 
-    x [N, C, ...], bias [C]. The default gain keeps unit variance: 1 for linear, sqrt(2) for lrelu.
+    x [N, C, ...], bias [C]; "linear", "lrelu" with its slope, or a name in ACTIVATIONS. The default gain keeps unit
+    variance: sqrt(2) for the family of relu, else 1.
     """
     if gain is None:
-        gain = math.sqrt(2) if activation == "lrelu" else 1.0
+        gain = GAINS.get(activation, 1.0)
     if activation == "lrelu" and not plain_graph():
         y: Tensor = BiasLeakyReLU.apply(x, bias, slope, gain, clamp)  # type: ignore[no-untyped-call]
         return y
@@ -145,6 +159,8 @@ def bias_act(
         x = x + bias.to(x.dtype).reshape(1, -1, *([1] * (x.ndim - 2)))
     if activation == "lrelu":
         x = F.leaky_relu(x, slope)
+    elif activation != "linear":
+        x = ACTIVATIONS[activation](x)
     if gain != 1:
         x = x * gain
     return x if clamp is None else x.clamp(-clamp, clamp)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from stylegan import operators
 from stylegan.operators import (
+    ACTIVATIONS,
     bias_act,
     downsample2d,
     downsampling_conv2d,
@@ -65,6 +66,20 @@ def test_up_and_downsampling_equal_the_reference(fixtures: Path) -> None:
     torch.testing.assert_close(downsample2d(a["x"], a["f_1331"]), a["downsample2d_f_1331"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["f_1331", "f_sym6"])
+def test_filters_of_any_length_resample_as_the_reference(fixtures: Path, name: str) -> None:
+    a, _ = load(fixtures / "op_upfirdn2d.npz")
+    kernel, taps = kernel_of(a[name]), len(a[name])
+    ways = {
+        "filter2d": {"padding": (taps // 2, (taps - 1) // 2) * 2},
+        "upsample2d": {"padding": ((taps + 1) // 2, (taps - 2) // 2) * 2, "up": (2, 2), "gain": 4.0},
+        "downsample2d": {"padding": ((taps - 1) // 2, (taps - 2) // 2) * 2, "down": (2, 2)},
+    }
+    for way, how in ways.items():
+        y = upfirdn2d(a["x"], kernel, **how)  # type: ignore[arg-type]
+        torch.testing.assert_close(y, a[f"{way}_{name}"], rtol=1e-4, atol=1e-5)
+
+
 def test_the_resampling_filter_is_the_references(fixtures: Path) -> None:
     a, _ = load(fixtures / "op_upfirdn2d.npz")
     torch.testing.assert_close(resample_filter(), a["f_1331"])
@@ -72,7 +87,6 @@ def test_the_resampling_filter_is_the_references(fixtures: Path) -> None:
 
 def test_resampling_convolutions_equal_the_reference(fixtures: Path) -> None:
     a, cases = load(fixtures / "op_conv2d_resample.npz")
-    tried = 0
     for case in cases:
         weight, up, down = a[str(case["w"])], case["up"], case["down"]
         if (up, down) == (1, 2):
@@ -82,11 +96,13 @@ def test_resampling_convolutions_equal_the_reference(fixtures: Path) -> None:
             y = upsampling_conv2d(a["x"], weight.flip(2, 3) if case["flip_weight"] else weight, a["f"])
         elif (up, down) == (1, 1):
             y = F.conv2d(a["x"], weight, padding=1)
-        else:
-            continue  # no network of ours resamples both ways, or upsamples 1 x 1
+        elif (up, down) == (2, 1):
+            y = upsample2d(F.conv2d(a["x"], weight), a["f"])
+        else:  # both ways: 2 + 1 px of padding for the filters, 1 for the convolution
+            finer = upfirdn2d(a["x"], a["f"], up=(2, 2), padding=(4, 3, 4, 3), gain=4.0)
+            y = upfirdn2d(F.conv2d(finer, weight), a["f"], down=(2, 2))
         torch.testing.assert_close(y, a[f"y{case['i']}"], rtol=1e-4, atol=1e-5)
-        tried += 1
-    assert tried == 5
+    assert len(cases) == 7
 
 
 def test_modulated_convolution_equals_the_reference_to_second_order(fixtures: Path) -> None:
@@ -113,14 +129,26 @@ def test_modulated_convolution_equals_the_reference_to_second_order(fixtures: Pa
     assert tried == 12
 
 
-@pytest.mark.parametrize("activation", ["linear", "lrelu"])
+@pytest.mark.parametrize("activation", ["linear", "lrelu", *ACTIVATIONS])
 def test_bias_act_equals_the_reference_to_second_order(fixtures: Path, activation: str) -> None:
     a, _ = load(fixtures / "op_bias_act.npz")
     x, b = a["x"].clone().requires_grad_(), a["b"].clone().requires_grad_()
-    y = bias_act(x, b, activation=activation)
-    torch.testing.assert_close(y, a[f"{activation}_default"])
+    torch.testing.assert_close(bias_act(x, b, activation=activation), a[f"{activation}_default"])
     custom = bias_act(x, b, activation=activation, slope=0.3, gain=1.7, clamp=0.4)
     torch.testing.assert_close(custom, a[f"{activation}_a0.3_g1.7_c0.4"])
+    # The reference's gradients are those of the squared norm, clamped to 0.9; the second ones of gx's squared norm.
+    y = bias_act(x, b, activation=activation, clamp=0.9)
+    gx, gb = torch.autograd.grad(y.square().sum(), [x, b], create_graph=True)
+    (g2,) = torch.autograd.grad(gx.square().sum(), x)
+    torch.testing.assert_close(gx, a[f"{activation}_gx"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gb, a[f"{activation}_gb"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(g2, a[f"{activation}_g2"], rtol=1e-3, atol=1e-5)
+
+
+def test_the_bias_belongs_to_the_second_axis(fixtures: Path) -> None:
+    a, _ = load(fixtures / "op_bias_act.npz")
+    rows = bias_act(a["x"].transpose(1, 2), torch.arange(4) / 4, activation="lrelu").transpose(1, 2)
+    torch.testing.assert_close(rows, a["dim2_nobias"])
 
 
 def test_minibatch_std_equals_the_reference(fixtures: Path) -> None:
@@ -128,6 +156,8 @@ def test_minibatch_std_equals_the_reference(fixtures: Path) -> None:
     for group in (2, 4, 8):
         for channels in (1, 2):
             torch.testing.assert_close(minibatch_std(a["x"], group, channels), a[f"g{group}_f{channels}"])
+    for channels in (1, 2):  # the reference's None: the whole batch is one group
+        torch.testing.assert_close(minibatch_std(a["x"], len(a["x"]), channels), a[f"gNone_f{channels}"])
     torch.testing.assert_close(minibatch_std(a["x"][:4], 4), a["g4_n4"])
 
 
