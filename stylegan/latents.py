@@ -43,3 +43,27 @@ def looping_walk(seed: int, num_frames: int, num_walkers: int, z_dim: int, smoot
     smooth = np.fft.irfft(np.fft.rfft(noise, axis=0) * spectrum[:, None], n=num_frames, axis=0)
     z = smooth.reshape(num_frames, num_walkers, z_dim)
     return torch.from_numpy(z / np.sqrt(np.mean(z**2, axis=2, keepdims=True))).float()
+
+
+def looping_spline(keys: Tensor, t: Tensor) -> Tensor:
+    """A smooth way through keys [K, ...] at t [T] in keys, round and round, [T, ...]; at K it is back at the first.
+
+    The periodic cubic spline: velocity and acceleration change without a jump, also where the loop closes. As a sum of
+    B-splines (de Boor 1978) its coefficients are a division of spectra: a knot sees 1/6, 4/6, 1/6 of its neighbours.
+    """
+    count = len(keys)
+    response = (4 + 2 * torch.cos(2 * torch.pi * torch.arange(count, dtype=torch.float64) / count)) / 6
+    spectrum = torch.fft.fft(keys.double(), dim=0) / response.reshape(-1, *[1] * (keys.ndim - 1)).to(keys.device)
+    coefficients = torch.fft.ifft(spectrum, dim=0).real
+    u = t.double() - t.double().floor()
+    shares = torch.stack([(1 - u) ** 3, 4 - 6 * u**2 + 3 * u**3, 1 + 3 * (u + u**2 - u**3), u**3]) / 6
+    knots = (t.floor().long() + torch.tensor([-1, 0, 1, 2])[:, None]) % count
+    points: Tensor = torch.einsum("kt,kt...->t...", shares.to(keys.device), coefficients[knots.to(keys.device)])
+    return points.to(keys.dtype)
+
+
+def looping_line(keys: Tensor, t: Tensor) -> Tensor:
+    """The straight way through keys [K, ...] at t [T] in keys, round and round, [T, ...]; sharp turns at keys."""
+    before = t.floor().long()
+    share = (t - before).to(keys).reshape(-1, *[1] * (keys.ndim - 1))
+    return torch.lerp(keys[before % len(keys)], keys[(before + 1) % len(keys)], share)
