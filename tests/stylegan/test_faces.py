@@ -129,6 +129,22 @@ def test_ranks_share_out_the_batch_of_one(shards: Path) -> None:
             assert torch.equal(joined, pixels)
 
 
+def test_two_replicas_interleave_to_one_order_as_the_references_do(fixtures: Path) -> None:
+    with np.load(fixtures / "infinite_sampler.npz") as a:
+        assert np.array_equal(
+            np.stack([a["n37_seed0_rank0of2"], a["n37_seed0_rank1of2"]], axis=1).ravel(), a["n37_seed0"]
+        )
+    # The reference shuffles within a window of an endless order; here every epoch of 37 is a permutation of its own.
+    order = torch.cat([batch_indices(0, start, 8, 37) for start in range(0, 37 * 8, 8)])
+    shares = [rank_rows(batch_parts(8, 4, 1, Ranks(rank, 2))) for rank in range(2)]
+    by_rank = [torch.cat([batch_indices(0, s, 8, 37)[rows] for s in range(0, 37 * 8, 8)]) for rows in shares]
+    joined = torch.empty_like(order)
+    for rows, seen in zip(shares, by_rank, strict=True):
+        joined.reshape(-1, 8)[:, rows] = seen.reshape(-1, len(rows))
+    assert torch.equal(joined, order)
+    assert all(torch.equal(epoch.sort().values, torch.arange(37)) for epoch in order.split(37))
+
+
 def test_a_data_set_smaller_than_a_batch_is_shown_again_within_it(tmp_path: Path) -> None:
     faces = Faces(shard_of(tmp_path / "faces", [png(a_picture(i, 3)) for i in range(3)]))
     for cache in ("none", "ram"):
