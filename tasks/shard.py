@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from tasks.upscale import SHARD
 SPLITS = ("train", "held_out")
 
 
-@stage("shard", version=1, config=lambda job: job.manifest.shard)
+@stage("shard", version=2, config=lambda job: job.manifest.shard)
 def write_shards(at: Place, selection: Record, faces: Record) -> Outcome:
     """Copy the selection's faces into shards with one index; `faces` is the stage that holds their bytes."""
     ledger = at.job.ledger(selection.buckets)
@@ -36,8 +38,22 @@ def write_shards(at: Place, selection: Record, faces: Record) -> Outcome:
         portions[name] = Portion(inputs, (name, *folders, mine))
     buckets = each_bucket(at, copy_bucket, portions)
     ledger = at.job.ledger(buckets)
-    numbers = {"train": int((splits == "train").sum()), "held_out": int((splits == "held_out").sum())}
-    return Outcome(files=_gather(at, buckets, ledger), buckets=buckets, counts=count_reasons(ledger), facts=numbers)
+    classes = class_numbers(kept(ledger, "face")["label"])
+    facts = {"train": int((splits == "train").sum()), "held_out": int((splits == "held_out").sum())}
+    return Outcome(
+        files=_gather(at, buckets, ledger, classes),
+        buckets=buckets,
+        counts=count_reasons(ledger),
+        facts={**facts, "classes": classes} if classes else facts,
+    )
+
+
+def class_numbers(labels: Iterable[str]) -> dict[str, int]:
+    """{class: number}: classes that are all named by whole numbers keep them, others are numbered by name from 0."""
+    names = sorted(set(labels) - {""})
+    if all(re.fullmatch("0|[1-9][0-9]{0,8}", name) for name in names):
+        return {name: int(name) for name in sorted(names, key=int)}
+    return {name: number for number, name in enumerate(names)}
 
 
 def split_faces(ledger: pd.DataFrame, held_out: float) -> pd.Series[str]:
@@ -96,14 +112,13 @@ def _suffix_of(shard: Path) -> str:
         return opened.read(100).rstrip(b"\0").decode("ascii").rpartition(".")[2]
 
 
-def _gather(at: Place, buckets: dict[str, Bucket], ledger: pd.DataFrame) -> tuple[str, ...]:
+def _gather(at: Place, buckets: dict[str, Bucket], ledger: pd.DataFrame, classes: dict[str, int]) -> tuple[str, ...]:
     """One folder that any WebDataset reader opens: links to the buckets' tars, and the index for offset reads."""
     for bucket in buckets.values():
         for name in bucket.files:
             if name.endswith(".tar"):
                 _link(at.job.root / bucket.folder / name, at.folder / name)
     faces = kept(ledger, "face")
-    classes = {label: number for number, label in enumerate(sorted(set(faces["label"]) - {""}))}
     index = faces[["id", "shard", "offset", "length", "split"]].copy()
     index["label"] = faces["label"].map(classes).fillna(-1).astype("int64")
     index.sort_values("id").to_parquet(at.folder / "index.parquet", index=False)
