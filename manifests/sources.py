@@ -1,9 +1,9 @@
-"""Where pictures come from, as a manifest says it: a folder, an archive, or pictures drawn by ourselves."""
+"""Where pictures come from, as a manifest says it: a folder, an archive, another project's set, our own drawings."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -31,11 +31,12 @@ class FolderSource(BaseModel):
     attribution: str = Field("", description="who must be named")
 
 
-class ArchiveSource(BaseModel):
-    """Pictures in a zip, tar or tar.gz (told by content) that lies here or behind http(s)."""
+class PackedSource(BaseModel):
+    """One file that holds pictures and lies here or behind http(s): where it is, what it may hold, on what terms."""
 
     model_config = _STRICT
-    kind: Literal["archive"]
+    not_pictures: ClassVar[tuple[str, ...]] = ()  # members that are read for what they say of the others
+    kind: str
     name: str = _Name
     urls: tuple[str, ...] = Field(min_length=1, description="http(s) URLs or local paths of one file, tried in turn")
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="digest of the archive, hex")
@@ -43,7 +44,6 @@ class ArchiveSource(BaseModel):
     bytes: int | None = Field(None, gt=0, description="size of the archive")
     count: int | None = Field(None, gt=0, description="pictures that it must hold; any other number is an error")
     members: Annotated[tuple[Pattern, ...], _Globs] = ("*",)
-    labels: Annotated[Literal["none", "folders"], _Labels] = "none"
     max_member_bytes: int = Field(512 * 2**20, gt=0, description="an archive with a larger member is refused as a bomb")
     max_total_bytes: int = Field(256 * 2**30, gt=0, description="an archive that unpacks to more is refused")
     max_ratio: float = Field(200.0, gt=1, description="or to more times its own size (above 64 MiB)")
@@ -63,6 +63,20 @@ class ArchiveSource(BaseModel):
         return urls
 
 
+class ArchiveSource(PackedSource):
+    """Pictures in a zip, tar or tar.gz (told by content) that lies here or behind http(s)."""
+
+    kind: Literal["archive"]
+    labels: Annotated[Literal["none", "folders"], _Labels] = "none"
+
+
+class NvidiaZipSource(PackedSource):
+    """A data set as NVIDIA's dataset_tool packs it: square pictures, their class numbers in its dataset.json."""
+
+    not_pictures: ClassVar[tuple[str, ...]] = ("dataset.json",)
+    kind: Literal["nvidia-zip"]
+
+
 class ToonSource(ToonConfig):
     """Scenes with cartoon faces that are drawn here, every fault of real data planted among them."""
 
@@ -75,4 +89,4 @@ class ToonSource(ToonConfig):
     attribution: str = Field("", description="who must be named")
 
 
-Source = Annotated[FolderSource | ArchiveSource | ToonSource, Field(discriminator="kind")]
+Source = Annotated[FolderSource | ArchiveSource | NvidiaZipSource | ToonSource, Field(discriminator="kind")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from manifests.schema import Manifest
-from manifests.sources import ArchiveSource, FolderSource, Source, ToonSource
+from manifests.sources import FolderSource, PackedSource, Source, ToonSource
 from tasks.assets import find_asset
 from tasks.crop import CASCADES
 from tasks.job import Job
@@ -52,6 +52,6 @@ def source_bytes(source: Source) -> int:
     """What a source takes on disk here; pictures in a folder stay where they are."""
     if isinstance(source, ToonSource):
         return source.pictures * TOON_BYTES
-    if isinstance(source, ArchiveSource):
+    if isinstance(source, PackedSource):
         return 2 * (source.bytes or 0)  # the archive and what it unpacks to
     return 0

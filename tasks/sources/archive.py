@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from manifests.sources import ArchiveSource
+from manifests.sources import ArchiveSource, PackedSource
 from tasks.errors import IntegrityError, Refused
 from tasks.sources.expected import Expected, check_file
 from tasks.sources.found import (
@@ -27,8 +27,10 @@ from tasks.sources.unpack import Limits, Unpacking
 
 logger = logging.getLogger(__name__)
 
+ClassOf = Callable[[str], str | None]  # the class of a member, by its clean name
 
-def check_archive(config: ArchiveSource) -> None:
+
+def check_archive(config: PackedSource) -> None:
     """ValueError when no mirror can be tried, Refused when the terms of a download are not accepted."""
     if _local(config) is not None:
         return
@@ -44,7 +46,7 @@ def check_archive(config: ArchiveSource) -> None:
 
 def archive_fingerprint(config: ArchiveSource) -> object:
     """Which archive it is (its digest; else size and time of a local one, else the URLs) and what is taken from it."""
-    return [_identity(config), config.count, config.members, config.labels]
+    return [identity(config), config.count, config.members, config.labels]
 
 
 def find_in_archive(
@@ -57,21 +59,19 @@ def find_in_archive(
     """
     record = work / f"found-{facts_digest(archive_fingerprint(config))}.jsonl"
     if (files := read_found(record)) is None:
-        check_archive(config)
-        files = unpack_archive(config, _obtain(config, work, progress, patience), work, progress)
+        archive = obtain(config, work, progress, patience)
+        files = unpack(config, archive, work, progress, lambda name: class_label(name, config.labels))
         write_found(record, files)
     return iter(files)
 
 
-def unpack_archive(config: ArchiveSource, archive: Path, work: Path, progress: Progress) -> list[Found]:
+def unpack(config: PackedSource, archive: Path, work: Path, progress: Progress, class_of: ClassOf) -> list[Found]:
     """The wanted members of an archive that lies here, under the names of their contents in `work`."""
-    limits = Limits(config.max_member_bytes, config.max_total_bytes, config.max_ratio)
-    unpacking = Unpacking(archive, limits, lambda name: _wanted(clean_origin(name), config))
+    unpacking = Unpacking(archive, limits_of(config), lambda name: _wanted(clean_origin(name), config))
     origins, files = Origins(), list[Found]()
     for name, data in unpacking:
         digest, path = keep_bytes(data, work)
-        origin = origins.give(name)
-        files.append(Found(origin, path, digest, len(data), class_label(origin, config.labels)))
+        files.append(Found(origins.give(name), path, digest, len(data), class_of(clean_origin(name))))
         if len(files) % 100 == 0:
             progress(len(files), config.count, "files")
     progress(len(files), len(files), "files")
@@ -82,7 +82,12 @@ def unpack_archive(config: ArchiveSource, archive: Path, work: Path, progress: P
     return files
 
 
-def _judge_count(config: ArchiveSource, archive: Path, found: int, skipped: str) -> None:
+def limits_of(config: PackedSource) -> Limits:
+    """What the archive may unpack to."""
+    return Limits(config.max_member_bytes, config.max_total_bytes, config.max_ratio)
+
+
+def _judge_count(config: PackedSource, archive: Path, found: int, skipped: str) -> None:
     wanted = f"files that fit {', '.join(config.members)}" + (f" (left out: {skipped})" if skipped else "")
     if config.count is not None and found != config.count:
         raise IntegrityError(f"{archive} holds {found:,} {wanted}, {config.count:,} were expected")
@@ -90,14 +95,15 @@ def _judge_count(config: ArchiveSource, archive: Path, found: int, skipped: str)
         raise IntegrityError(f"{archive} holds no {wanted}")
 
 
-def _wanted(origin: str, config: ArchiveSource) -> bool:
-    return not is_hidden(origin) and matches(origin, config.members)
+def _wanted(origin: str, config: PackedSource) -> bool:
+    return not is_hidden(origin) and matches(origin, config.members) and not matches(origin, config.not_pictures)
 
 
-def _obtain(config: ArchiveSource, work: Path, progress: Progress, patience: Patience) -> Path:
+def obtain(config: PackedSource, work: Path, progress: Progress, patience: Patience) -> Path:
     """The archive as a checked file; one that was brought here before is checked again and not brought again."""
+    check_archive(config)
     expected = Expected(config.sha256, config.md5, config.bytes)
-    target = work / f"{config.name or 'archive'}-{facts_digest(_identity(config))}"
+    target = work / f"{config.name or 'archive'}-{facts_digest(identity(config))}"
     if target.is_file():
         try:
             check_file(target, expected, target.name)
@@ -109,7 +115,8 @@ def _obtain(config: ArchiveSource, work: Path, progress: Progress, patience: Pat
     return fetch([url for url in config.urls if agreed or not is_url(url)], target, expected, progress, patience)
 
 
-def _identity(config: ArchiveSource) -> object:
+def identity(config: PackedSource) -> object:
+    """Which file it is: its digest, else size and time of a local one, else the URLs."""
     if config.sha256 or config.md5:
         return config.sha256 or config.md5
     if (path := _local(config)) is None:
@@ -118,11 +125,11 @@ def _identity(config: ArchiveSource) -> object:
     return [str(path.resolve()), state.st_size, state.st_mtime_ns]
 
 
-def _local(config: ArchiveSource) -> Path | None:
+def _local(config: PackedSource) -> Path | None:
     """The first of the mirrors that is a file here."""
     paths = (Path(url).expanduser() for url in config.urls if not is_url(url))
     return next((path for path in paths if path.is_file()), None)
 
 
-def _title(config: ArchiveSource) -> str:
+def _title(config: PackedSource) -> str:
     return config.name or config.urls[0]

@@ -55,6 +55,13 @@ def an_archive(tmp_path: Path) -> dict[str, Any]:
     return {"kind": "archive", "urls": [str(tmp_path / "pics.zip")]}
 
 
+def an_nvidia_zip(tmp_path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("00000/img00000000.png", b"1")
+        archive.writestr("dataset.json", json.dumps({"labels": [["00000/img00000000.png", 2]]}))
+    return {"kind": "nvidia-zip", "urls": [str(tmp_path / "set.zip")]}
+
+
 def a_few_toons(tmp_path: Path) -> dict[str, Any]:
     return {"kind": "toon", "pictures": 3, "workers": 1, "min_side": 300, "max_side": 320}
 
@@ -62,6 +69,7 @@ def a_few_toons(tmp_path: Path) -> dict[str, Any]:
 EXAMPLES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "folder": a_folder,
     "archive": an_archive,
+    "nvidia-zip": an_nvidia_zip,
     "toon": a_few_toons,
 }
 

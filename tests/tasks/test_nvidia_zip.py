@@ -1,0 +1,152 @@
+"""Data sets of NVIDIA's dataset_tool: the genuine ones of the fixtures, and what is wrong with others."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from flows.prepare import prepare_faces
+from manifests.ledger import kept
+from manifests.schema import Manifest
+from manifests.sources import NvidiaZipSource
+from stylegan.faces import Faces
+from tasks.errors import IntegrityError, Refused
+from tasks.job import Job
+from tasks.shard import class_numbers
+from tasks.sources.found import Found
+from tasks.sources.nvidia_zip import find_in_nvidia_zip
+
+AS_IT_IS = {"detector": "none", "min_face": 0, "min_contrast": 0, "min_saturation": 0, "min_sharpness": 0}
+
+
+def find(path: Path, work: Path, **facts: Any) -> list[Found]:
+    config = NvidiaZipSource.model_validate({"kind": "nvidia-zip", "urls": [str(path)], **facts})
+    return list(find_in_nvidia_zip(config, work, lambda done, total, unit: None))
+
+
+def a_zip(path: Path, about: object, **pictures: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in (pictures or {"a.png": b"1", "b.png": b"2"}).items():
+            archive.writestr(name, data)
+        archive.writestr("dataset.json", about if isinstance(about, bytes) else json.dumps(about))
+    return path
+
+
+def prepared(path: Path, tmp_path: Path, **train: Any) -> tuple[Job, Path]:
+    """The job that made shards of a zip as it is, and their folder."""
+    manifest = Manifest.model_validate(
+        {
+            "name": "set",
+            "resolution": 32,
+            "buckets": 2,
+            "sources": [{"kind": "nvidia-zip", "urls": [str(path)]}],
+            "crop": AS_IT_IS,
+            "dedup": {"threshold": 0, "max_difference": 0},
+            "shard": {"held_out": 0},
+            "train": {"preset": "toon", **train},
+        }
+    )
+    job = Job(manifest, tmp_path / "set.yaml", tmp_path / "data", workers=1)
+    return job, job.folder(prepare_faces(job).shards)
+
+
+def contents(path: Path) -> tuple[dict[str, np.ndarray], Any]:
+    """The pictures of a zip by name, as its own bytes decode, and its labels."""
+    with zipfile.ZipFile(path) as archive:
+        pictures = {
+            name: cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_COLOR_RGB)
+            for name in archive.namelist()
+            if name.endswith(".png")
+        }
+        return pictures, json.loads(archive.read("dataset.json"))["labels"]
+
+
+@pytest.mark.parametrize("name", ["nvzip_rgb32_cond.zip", "nvzip_rgb32_stretch.zip"])
+def test_a_genuine_zip_arrives_in_the_shards_with_its_class_numbers_and_its_pixels(
+    fixtures: Path, tmp_path: Path, name: str
+) -> None:
+    pictures, labels = contents(fixtures / name)
+    job, folder = prepared(fixtures / name, tmp_path)
+    faces = kept(job.ledger(job.steps[-1].buckets), "face").set_index("id")
+    index = pd.read_parquet(folder / "index.parquet").set_index("id")
+    assert {faces["origin"][i]: int(index["label"][i]) for i in index.index} == dict(labels)
+    shown = Faces(folder)
+    for position, face in enumerate(shown.ids):
+        np.testing.assert_array_equal(shown.image(position), pictures[faces["origin"][face]])
+    assert job.steps[-1].facts["classes"] == {"0": 0, "1": 1, "2": 2}
+
+
+def test_a_grey_zip_without_labels_has_no_classes_and_keeps_its_grey(fixtures: Path, tmp_path: Path) -> None:
+    pictures, labels = contents(fixtures / "nvzip_gray32.zip")
+    job, folder = prepared(fixtures / "nvzip_gray32.zip", tmp_path)
+    assert labels is None
+    grey = Faces(folder, channels=1)
+    assert grey.labels == [-1] * len(pictures)
+    assert "classes" not in job.steps[-1].facts
+    assert {grey.image(i).tobytes() for i in range(len(grey))} == {p[..., :1].tobytes() for p in pictures.values()}
+
+
+def test_the_sources_of_such_a_zip_are_read_with_their_folders(fixtures: Path, tmp_path: Path) -> None:
+    found = find(fixtures / "src_images.zip", tmp_path)
+    assert {file.origin: int(file.label or -1) for file in found} == dict(contents(fixtures / "src_images.zip")[1])
+    assert {file.origin.partition("/")[0] for file in found} == {"a", "b"}
+
+
+def test_a_zip_without_dataset_json_has_no_classes(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "z", "w") as archive:
+        archive.writestr("00000/img00000000.png", b"1")
+    assert [(file.origin, file.label) for file in find(tmp_path / "z", tmp_path)] == [("00000/img00000000.png", None)]
+
+
+def test_members_choose_pictures_and_dataset_json_is_never_one(tmp_path: Path) -> None:
+    path = a_zip(tmp_path / "z", {"labels": [["a.png", 7], ["b.png", 1], ["gone.png", 2]]})
+    assert [(file.origin, file.label) for file in find(path, tmp_path, count=2)] == [("a.png", "7"), ("b.png", "1")]
+    assert [file.label for file in find(path, tmp_path, members=["b*"])] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ({"labels": [["a.png", 0]]}, "gives 1 pictures no class, the first is b.png"),
+        ({"labels": [["a.png", 0], ["b.png", 1], ["a.png", 2]]}, "gives a.png two classes, 0 and 2"),
+        ({"labels": [["a.png", [0.5, 0.25]], ["b.png", [1, 2]]]}, r'says \["a.png", \[0.5, 0.25\]\]; expected'),
+        ({"labels": [["a.png", -1], ["b.png", 0]]}, "a whole number from 0"),
+        ({"labels": [["a.png", True], ["b.png", 0]]}, "a whole number from 0"),
+        ({"labels": [["a.png", 10**30], ["b.png", 0]]}, "a whole number from 0"),
+        ({"labels": {"a.png": 0}}, "is not of the form"),
+        ([["a.png", 0]], "is not of the form"),
+        (b"{", "is no JSON"),
+        (b"\xff\xfe\xfa", "is no JSON"),
+        (b"[" * 200_000, "is no JSON"),
+    ],
+)
+def test_a_dataset_json_that_says_no_class_a_picture_is_refused_by_name(
+    tmp_path: Path, about: object, words: str
+) -> None:
+    with pytest.raises(IntegrityError, match=words):
+        find(a_zip(tmp_path / "set.zip", about), tmp_path / "work")
+
+
+def test_a_large_dataset_json_is_refused_as_any_member(tmp_path: Path) -> None:
+    path = a_zip(tmp_path / "z", b" " * 2000)
+    with pytest.raises(Refused, match=r"its member 'dataset.json' unpacks to 2,000 bytes"):
+        find(path, tmp_path / "work", max_member_bytes=1000)
+
+
+def test_names_that_climb_are_clean_in_dataset_json_too(tmp_path: Path) -> None:
+    path = a_zip(tmp_path / "z", {"labels": [["../../a.png", 3]]}, **{"../../a.png": b"1"})
+    assert [(file.origin, file.label) for file in find(path, tmp_path / "work")] == [("a.png", "3")]
+
+
+def test_classes_named_by_numbers_keep_them_and_others_are_numbered_by_name() -> None:
+    assert class_numbers(["10", "2", "", "2"]) == {"2": 2, "10": 10}
+    assert class_numbers(["dog", "cat", "2"]) == {"2": 0, "cat": 1, "dog": 2}
+    assert class_numbers(["01", "00"]) == {"00": 0, "01": 1}
+    assert class_numbers([""]) == {}
