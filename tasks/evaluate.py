@@ -25,14 +25,19 @@ def evaluate_model(at: Place, model: Record, faces: Record) -> Outcome:
     network = load(checkpoint_of(at.job, model))
     numbers: dict[str, Any] = {}
     for split in ("held_out", "train"):
-        real = Faces(at.job.folder(faces), split)
+        real = Faces(at.job.folder(faces), split, network.config.network.image_channels)
         count = min(len(real), config.num_images)
         if count < 2:
             continue
         z = torch.randn(count, network.z_dim, generator=torch.Generator().manual_seed(seed))
-        fakes = [network.sample(part, psi=1.0).cpu() for part in torch.split(z, config.batch_size)]
+        # Of a network with classes every face is answered by one of its own class.
+        labels = torch.tensor(real.labels) if network.num_labels else None
+        fakes = [
+            network.sample(z[rows], None if labels is None else labels[rows], psi=1.0).cpu()
+            for rows in torch.split(torch.arange(count), config.batch_size)
+        ]
         fake = (torch.cat(fakes) * 127.5 + 128).clamp(0, 255).to(torch.uint8)
-        distance = sliced_wasserstein(real.images(range(count)), fake, seed, config)
+        distance = sliced_wasserstein(_in_colour(real.images(range(count))), _in_colour(fake), seed, config)
         numbers[split] = {
             "images": count,
             **distance.mean._asdict(),
@@ -41,6 +46,11 @@ def evaluate_model(at: Place, model: Record, faces: Record) -> Outcome:
     write_text(at.folder / METRICS, json.dumps(numbers, indent=1, sort_keys=True))
     facts = {f"swd_{split}": found["value"] for split, found in numbers.items()}
     return Outcome(files=(METRICS,), facts={**facts, "swd": numbers})
+
+
+def _in_colour(images: torch.Tensor) -> torch.Tensor:
+    """Grey images [N, 1, H, W] with their channel three times, others as they are."""
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
 
 
 @stage("choose", version=3, config=lambda job: {})

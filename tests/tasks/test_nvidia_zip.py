@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,33 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+import stylegan
 from flows.prepare import prepare_faces
 from manifests.ledger import kept
 from manifests.schema import Manifest
 from manifests.sources import NvidiaZipSource
 from stylegan.faces import Faces
+from stylegan.training import Stop, run_job
 from tasks.errors import IntegrityError, Refused
+from tasks.evaluate import evaluate_model
 from tasks.job import Job
 from tasks.shard import class_numbers
 from tasks.sources.found import Found
 from tasks.sources.nvidia_zip import find_in_nvidia_zip
+from tasks.store import Record
+from tasks.train import checkpoint_of
 
 AS_IT_IS = {"detector": "none", "min_face": 0, "min_contrast": 0, "min_saturation": 0, "min_sharpness": 0}
+
+
+@pytest.fixture
+def _torch_as_it_was() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(threads)
 
 
 def find(path: Path, work: Path, **facts: Any) -> list[Found]:
@@ -150,3 +165,50 @@ def test_classes_named_by_numbers_keep_them_and_others_are_numbered_by_name() ->
     assert class_numbers(["dog", "cat", "2"]) == {"2": 0, "cat": 1, "dog": 2}
     assert class_numbers(["01", "00"]) == {"00": 0, "01": 1}
     assert class_numbers([""]) == {}
+
+
+TINY = {
+    "kimg": 0.032,
+    "batch": 8,
+    "tick_kimg": 0.016,
+    "snapshot_kimg": 0.032,
+    "sample_columns": 3,
+    "sample_rows": 2,
+    "threads": 1,
+}
+TINY_NETWORK = {"z_dim": 8, "w_dim": 8, "mapping_layers": 2, "channel_base": 64, "channel_max": 8}
+
+
+def trained(path: Path, tmp_path: Path, **network: int) -> tuple[Job, Record, Record]:
+    """The job of a short training on a zip, its shards, and its model."""
+    job, shards = prepared(path, tmp_path, **TINY, network={**TINY_NETWORK, **network})
+    run = job.root / "runs" / "00000-set"
+    run.mkdir(parents=True)
+    asked = {"config": job.manifest.train.model_dump(mode="json"), "shards": str(shards), "start": None}
+    (run / "job.json").write_text(json.dumps(asked))
+    assert run_job(run, Stop()) == 0
+    done = json.loads((run / "done.json").read_text())
+    facts = {"run": "runs/00000-set", "checkpoint": done["checkpoint"]}
+    return job, job.steps[-1], Record(stage="train", version=1, config={}, inputs={}, key="", facts=facts)
+
+
+@pytest.mark.usefixtures("_torch_as_it_was")
+def test_a_training_on_such_a_zip_learns_its_classes_from_end_to_end(fixtures: Path, tmp_path: Path) -> None:
+    job, shards, record = trained(fixtures / "nvzip_rgb32_cond.zip", tmp_path, num_labels=3)
+    model = stylegan.load(checkpoint_of(job, record))
+    z = np.random.default_rng(0).standard_normal((1, 8), np.float32).repeat(3, 0)
+    images = model.sample(z, labels=[0, 1, 2])
+    assert images.shape == (3, 3, 32, 32)
+    assert (images[0] != images[1]).any()
+    assert (images[1] != images[2]).any()
+    with pytest.raises(ValueError, match="was trained with labels and cannot do without"):
+        model.sample(z)
+    assert evaluate_model(job, record, shards).facts["swd"]["train"]["images"] == 12
+
+
+@pytest.mark.usefixtures("_torch_as_it_was")
+def test_a_grey_training_on_such_a_zip_makes_grey_images_and_is_judged(fixtures: Path, tmp_path: Path) -> None:
+    job, shards, record = trained(fixtures / "nvzip_gray32.zip", tmp_path, image_channels=1)
+    model = stylegan.load(checkpoint_of(job, record))
+    assert model.sample(np.zeros((2, 8), np.float32)).shape == (2, 1, 32, 32)
+    assert evaluate_model(job, record, shards).facts["swd"]["train"]["images"] == 5
