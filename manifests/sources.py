@@ -77,6 +77,20 @@ class NvidiaZipSource(PackedSource):
     kind: Literal["nvidia-zip"]
 
 
+class LmdbSource(BaseModel):
+    """Pictures in an LMDB, one a value, as LSUN and rosinality's StyleGANs keep them."""
+
+    model_config = _STRICT
+    kind: Literal["lmdb"]
+    name: str = _Name
+    path: str = Field(min_length=1, description="the folder with data.mdb in it; ~ is home")
+    keys: Annotated[
+        tuple[Pattern, ...], Field(description="shell patterns on the keys: 256-* is one size of rosinality's")
+    ] = ("*",)
+    licence: str = Field("", description="licence of the pictures, copied into each row of the ledger")
+    attribution: str = Field("", description="who must be named")
+
+
 class ToonSource(ToonConfig):
     """Scenes with cartoon faces that are drawn here, every fault of real data planted among them."""
 
@@ -89,4 +103,6 @@ class ToonSource(ToonConfig):
     attribution: str = Field("", description="who must be named")
 
 
-Source = Annotated[FolderSource | ArchiveSource | NvidiaZipSource | ToonSource, Field(discriminator="kind")]
+Source = Annotated[
+    FolderSource | ArchiveSource | NvidiaZipSource | LmdbSource | ToonSource, Field(discriminator="kind")
+]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from manifests.schema import Manifest
-from manifests.sources import FolderSource, PackedSource, Source, ToonSource
+from manifests.sources import FolderSource, LmdbSource, PackedSource, Source, ToonSource
 from tasks.assets import find_asset
 from tasks.crop import CASCADES
 from tasks.job import Job
 from tasks.sources import check_source
+from tasks.sources.lmdb_values import lmdb_file
 from tasks.train import donor_digest
 from tasks.upscale import WEIGHTS
 
@@ -45,7 +46,9 @@ def expected_rows(source: Source) -> int | None:
     """Pictures that a source will give, None when nobody knows before."""
     if isinstance(source, FolderSource):
         return sum(1 for path in Path(source.path).expanduser().rglob("*") if path.is_file())
-    return source.pictures if isinstance(source, ToonSource) else source.count
+    if isinstance(source, PackedSource):
+        return source.count
+    return source.pictures if isinstance(source, ToonSource) else None
 
 
 def source_bytes(source: Source) -> int:
@@ -54,4 +57,6 @@ def source_bytes(source: Source) -> int:
         return source.pictures * TOON_BYTES
     if isinstance(source, PackedSource):
         return 2 * (source.bytes or 0)  # the archive and what it unpacks to
+    if isinstance(source, LmdbSource):
+        return lmdb_file(source).stat().st_size  # which its values are copied from
     return 0

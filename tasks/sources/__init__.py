@@ -12,6 +12,7 @@ from manifests.sources import Source
 from tasks.sources.archive import archive_fingerprint, check_archive, find_in_archive
 from tasks.sources.folder import check_folder, find_in_folder, folder_fingerprint
 from tasks.sources.found import Found, Progress
+from tasks.sources.lmdb_values import check_lmdb, find_in_lmdb, lmdb_fingerprint
 from tasks.sources.nvidia_zip import find_in_nvidia_zip, nvidia_zip_fingerprint
 from tasks.sources.toon import draw_toon, toon_fingerprint
 
@@ -22,18 +23,21 @@ SOURCES: dict[str, Callable[[Any, Path, Progress], Iterator[Found]]] = {
     "folder": find_in_folder,
     "archive": find_in_archive,
     "nvidia-zip": find_in_nvidia_zip,
+    "lmdb": find_in_lmdb,
     "toon": draw_toon,
 }
 _FINGERPRINTS: dict[str, Callable[[Any], object]] = {
     "folder": folder_fingerprint,
     "archive": archive_fingerprint,
     "nvidia-zip": nvidia_zip_fingerprint,
+    "lmdb": lmdb_fingerprint,
     "toon": toon_fingerprint,
 }
 _CHECKS: dict[str, Callable[[Any], None]] = {
     "folder": check_folder,
     "archive": check_archive,
     "nvidia-zip": check_archive,
+    "lmdb": check_lmdb,
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -62,6 +63,12 @@ def an_nvidia_zip(tmp_path: Path) -> dict[str, Any]:
     return {"kind": "nvidia-zip", "urls": [str(tmp_path / "set.zip")]}
 
 
+def an_lmdb(tmp_path: Path) -> dict[str, Any]:
+    with lmdb.open(str(tmp_path / "pics")) as database, database.begin(write=True) as pictures:
+        pictures.put(b"32-00000", b"1"), pictures.put(b"32-00001", b"2"), pictures.put(b"length", b"2")
+    return {"kind": "lmdb", "path": str(tmp_path / "pics")}
+
+
 def a_few_toons(tmp_path: Path) -> dict[str, Any]:
     return {"kind": "toon", "pictures": 3, "workers": 1, "min_side": 300, "max_side": 320}
 
@@ -69,6 +76,7 @@ def a_few_toons(tmp_path: Path) -> dict[str, Any]:
 EXAMPLES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "folder": a_folder,
     "archive": an_archive,
+    "lmdb": an_lmdb,
     "nvidia-zip": an_nvidia_zip,
     "toon": a_few_toons,
 }
