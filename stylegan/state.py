@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from stylegan.architectures import Discriminator, Generator
+from stylegan.architectures import Discriminator, Generator, Growth
 from stylegan.config import TrainConfig
 from stylegan.freezing import freeze_discriminator
 from stylegan.precision import set_precision
@@ -32,6 +32,13 @@ class TrainState:
     sign_sum: Tensor  # 0-d, sum of the mean signs of D(real) since p was last adjusted
     images_seen: int = 0
     step: int = 0
+    growth: Growth | None = None  # the size that the networks work at; none: the whole resolution
+
+    def grow(self, growth: Growth) -> None:
+        """Bring all networks to a size."""
+        self.growth = growth
+        for network in (self.G, self.D, self.G_ema):
+            network.grow(growth)
 
 
 def lazy_adam(module: nn.Module, lr: float, betas: tuple[float, float], interval: int) -> torch.optim.Adam:

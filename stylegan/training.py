@@ -79,7 +79,7 @@ def train(run: Path, job: Job, stop: Stop, ranks: Ranks) -> int:
     state, checkpoint = begun.state, begun.checkpoint
     classes = torch.tensor(faces.labels) if config.network.num_labels else None
     objectives = compiled_objectives(config, device) if config.compile else PLAIN
-    grow(state, growth_of(config, state.images_seen))
+    state.grow(growth_of(config, state.images_seen))
     scribe = Scribe(run, job.shards, begun, faces) if ranks.first else None
     if scribe and checkpoint is None:
         scribe.show(state)
@@ -89,7 +89,7 @@ def train(run: Path, job: Job, stop: Stop, ranks: Ranks) -> int:
         # One step.
         before, batch = state.images_seen, batch_at(config, state.images_seen)
         growth = growth_of(config, before)
-        grow(state, growth)
+        state.grow(growth)
         set_learning_rates(state, config, scribe, ranks)
         rows = rank_rows(batch_parts(batch, config.micro_batch, config.network.minibatch_group, ranks))
         reals = real_images(loader.batch(before, state.step, batch, rows), growth)
@@ -129,12 +129,6 @@ def growth_of(config: TrainConfig, images_seen: int) -> Growth:
     if config.growth is None:
         return Growth(config.resolution, 1.0)
     return growth_at(config.growth, config.resolution, images_seen)
-
-
-def grow(state: TrainState, growth: Growth) -> None:
-    """Bring all networks to a size."""
-    for network in (state.G, state.D, state.G_ema):
-        network.grow(growth)
 
 
 def set_learning_rates(state: TrainState, config: TrainConfig, scribe: Scribe | None, ranks: Ranks) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stylegan.config import TrainConfig
 from stylegan.faces import Faces, to_images
-from stylegan.growth import growth_at, shrink_reals
+from stylegan.growth import shrink_reals
 from stylegan.loader import Batch, check_labels
 from stylegan.random import batch_indices, generator
 from stylegan.state import TrainState
@@ -51,7 +51,7 @@ def measure(state: TrainState, config: TrainConfig, training: Batch, held_out: B
     with _evaluating(state.G), _evaluating(state.D):
         images, peak = _fakes(state, config, training)
         fakes = _Seen(state, config, images, training.labels)
-        trained = _Seen(state, config, _reals(training, state, config), training.labels)
+        trained = _Seen(state, config, _reals(training, state), training.labels)
         figures = {
             "score_watched": trained.logits.mean(),
             "score_fixed": fakes.logits.mean(),
@@ -63,7 +63,7 @@ def measure(state: TrainState, config: TrainConfig, training: Batch, held_out: B
             "gradient_D": gradient_norm(state.opt_D),
         }
         if held_out is not None:
-            others = _Seen(state, config, _reals(held_out, state, config), held_out.labels)
+            others = _Seen(state, config, _reals(held_out, state), held_out.labels)
             error = (trained.logits.var() / len(trained.logits) + others.logits.var() / len(others.logits)).sqrt()
             figures |= {"score_held_out": others.logits.mean(), "score_error": error}
     if peak is not None:
@@ -90,11 +90,9 @@ def _at_once(config: TrainConfig) -> int:
     return max(min(config.micro_batch or config.batch, AT_ONCE) // group, 1) * group
 
 
-def _reals(batch: Batch, state: TrainState, config: TrainConfig) -> Tensor:
+def _reals(batch: Batch, state: TrainState) -> Tensor:
     images = to_images(batch.pixels)
-    if config.growth is None:
-        return images
-    return shrink_reals(images, growth_at(config.growth, config.resolution, state.images_seen))
+    return images if state.growth is None else shrink_reals(images, state.growth)
 
 
 def _fakes(state: TrainState, config: TrainConfig, training: Batch) -> tuple[Tensor, Tensor | None]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import torch
 import stylegan
 from stylegan.beginning import read_job, transferred
 from stylegan.checkpoint import MODEL, RECORD, STATE, IntegrityError, newest_valid, read_record
+from stylegan.events import read_events
 from stylegan.faces import Faces, to_pixels
 from stylegan.loader import Loader
 from stylegan.presets import resolve
@@ -193,6 +195,33 @@ def test_a_training_from_a_donor_begins_with_its_pictures_weights_and_optimiser(
         load_file(p / STATE)["opt_G.mapping.fc0.weight.step"].item() for p in (start, run / "checkpoints/000000.008")
     ]
     assert steps == [25, 27]
+
+
+GROWING = {
+    "kimg": 0.3,
+    "batch": 8,
+    "path_interval": 0,
+    "growth": {"start": 4, "fade_kimg": 0.05, "stable_kimg": 0.05, "batch": {8: 4}, "lr": {16: 0.001}},
+    "network": {"architecture": "stylegan1", "z_dim": 16, "w_dim": 16, "channel_base": 128, "channel_max": 16},
+}
+
+
+def test_a_growing_training_keeps_the_end_of_every_size_and_captions_its_grids(make_run: MakeRun) -> None:
+    run = make_run(**GROWING, keep_last=1)
+    assert run_job(run, Stop()) == 0
+    records = [read_record(path) for path in sorted((run / "checkpoints").iterdir())]
+    assert [(r.images_seen, r.step) for r in records if r.phase_end] == [(104, 13), (200, 37)]
+    assert records[-1].images_seen == 304
+    assert {cv2.imread(str(path)).shape for path in (run / "samples").glob("fakes-*")} == {(2 * 16 + 16, 4 * 16, 3)}
+    assert [e.step for e in read_events(run) if e.kind == "phase"] == [13, 37]
+
+
+def test_a_growing_training_that_pauses_in_a_fade_ends_as_one_that_did_not(make_run: MakeRun) -> None:
+    whole, paused = make_run("whole", **GROWING), make_run("paused", **GROWING | {"kimg": 0.12})
+    assert run_job(whole, Stop()) == run_job(paused, Stop()) == 0
+    shutil.copy(whole / "job.json", paused / "job.json")
+    assert run_job(paused, Stop()) == 0
+    assert weights_of(paused) == weights_of(whole)
 
 
 @pytest.mark.parametrize("name", ["nv_sg2_uncond_32.pkl", "ros_sg2_32_000100.pt"])
