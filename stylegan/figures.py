@@ -47,6 +47,7 @@ class FigureConfig(BaseModel):
     crossover: int = Field(default=4, ge=1, description="First layer of the fine source in the style-mixing grid.")
     steps: int = Field(default=8, ge=2, description="Pictures an interpolation takes, both ends included.")
     tile: int | None = Field(default=None, ge=8, description="Side of a face in px; None: 128 to 256 by the model.")
+    label: int | None = Field(default=None, ge=0, description="Class of all faces; None: the classes in turn.")
     noise: Noise = Field(default="const", description="Noise inputs of the synthesis.")
     batch_size: int = Field(default=32, ge=1, description="Faces made at once.")
 
@@ -176,7 +177,14 @@ def _map(model: Model, seeds: Sequence[int], psi: float, config: FigureConfig) -
 
 
 def _truncate(model: Model, z: Tensor, psi: float, config: FigureConfig) -> Tensor:
-    return model.map(z.to(model.device), None, psi, config.cutoff)
+    return model.map(z.to(model.device), classes_for(model, len(z), config.label), psi, config.cutoff)
+
+
+def classes_for(model: Model, count: int, label: int | None) -> Tensor | None:
+    """The class numbers [count] of so many faces, or None for a model without classes; label None: all in turn."""
+    if not model.num_labels:
+        return None
+    return torch.arange(count) % model.num_labels if label is None else torch.full([count], label)
 
 
 def _faces(model: Model, w: Tensor, config: FigureConfig) -> list[Image]:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from stylegan.canvas import Image, add_caption, join_tiles, resize_tile
-from stylegan.figures import make_faces
+from stylegan.figures import classes_for, make_faces
 from stylegan.latents import looping_walk
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class FilmConfig(BaseModel):
     smoothing_seconds: float = Field(default=1.0, gt=0, description="Standard deviation of the walk's Gaussian.")
     psi: float = Field(default=0.7, description="Truncation in W; at 0 every frame is the mean face.")
     cutoff: int | None = Field(default=None, ge=0, description="Layers that psi acts on; None: all.")
+    label: int = Field(default=0, ge=0, description="Class of all faces, for models trained with classes.")
     noise: Literal["const", "none"] = Field(default="const", description="Noise inputs; random ones would flicker.")
     batch_size: int = Field(default=32, ge=1, description="Faces made at once.")
     tile: int | None = Field(default=None, ge=8, description="Side of a face in px; None: the model's resolution.")
@@ -185,8 +186,9 @@ def _faces(model: Model, z: Tensor, config: FilmConfig) -> Iterator[Image]:
     size = min(config.batch_size, len(z))
     # All batches of one size, or a face could differ in its last bit by the batch it falls into.
     z = torch.cat([z, z[: -len(z) % size]])
+    classes = classes_for(model, size, config.label)
     for batch in torch.split(z, size):
-        yield from make_faces(model, model.map(batch, None, config.psi, config.cutoff), config.noise, size)
+        yield from make_faces(model, model.map(batch, classes, config.psi, config.cutoff), config.noise, size)
 
 
 def _encoder(path: Path, size: tuple[int, int], fps: float, config: FilmConfig) -> list[str]:

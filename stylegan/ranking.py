@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stylegan.faces import Faces, to_images
+from stylegan.loader import check_labels
 from stylegan.model import Model
 from stylegan.random import generator
 
@@ -19,10 +21,11 @@ def score_faces(model: Model, faces: Faces, batch_size: int = 64, reference_seed
     the checkpoint and reference_seed: not on the other faces, their order or batch_size.
     """
     references = reference_features(model, reference_seed)
-    scores = [
-        score_images(model, to_images(faces.images(range(start, min(start + batch_size, len(faces))))), references)
-        for start in range(0, len(faces), batch_size)
-    ]
+    labels = check_labels(faces, model.num_labels)
+    scores = []
+    for positions in torch.split(torch.arange(len(faces)), batch_size):
+        images = to_images(faces.images(positions))
+        scores.append(score_images(model, images, references, None if labels is None else labels[positions]))
     return np.concatenate([part.cpu().numpy() for part in scores]) if scores else np.empty(0, np.float32)
 
 
@@ -40,11 +43,18 @@ def reference_features(model: Model, reference_seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def score_images(model: Model, images: Tensor, references: Tensor) -> Tensor:
-    """Logits [N] of images [N, 3, H, W] in [-1, 1], each in a group of its own with the reference features."""
+def score_images(model: Model, images: Tensor, references: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Logits [N] of images [N, C, H, W] in [-1, 1], each in a group of its own with the reference features.
+
+    labels: class numbers [N], for models trained with them.
+    """
     features = model.discriminator.features(images.to(model.device))
     count = len(features)
     # Members of a group are `count` apart (see minibatch_std): first the faces, then every reference for all of them.
     beside = references.repeat_interleave(count, dim=0)
     groups = torch.cat([features, beside])
-    return model.discriminator.epilogue(groups)[:count]
+    if labels is None:
+        return model.discriminator.epilogue(groups)[:count]
+    # Whose class the references are said to have makes no difference to the face's own logit.
+    one_hot = F.one_hot(labels.repeat(len(groups) // count), model.num_labels).float().to(model.device)
+    return model.discriminator.epilogue(groups, one_hot)[:count]

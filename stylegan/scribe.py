@@ -100,8 +100,9 @@ class Scribe:
 
     @torch.no_grad()
     def _distance(self, state: TrainState) -> float | None:
-        """How far samples are from held-out faces; None where there are too few of these to say."""
-        if len(self.held_out) < FEWEST or self.config.network.image_channels != 3:
+        """How far samples are from held-out faces; None where these are too few, or the networks still grow."""
+        grown = state.growth is None or state.growth.size == self.config.resolution
+        if len(self.held_out) < FEWEST or self.config.network.image_channels != 3 or not grown:
             return None
         fakes = to_pixels(fixed_samples(state.G_ema, self.config, len(self.held_out)))
         return sliced_wasserstein(self.held_out, fakes.cpu(), self.config.sample_seed, QUICK).mean.value

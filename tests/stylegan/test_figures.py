@@ -10,7 +10,7 @@ import torch
 from stylegan.architectures import Generator, build_networks
 from stylegan.canvas import Image, label_grid, resize_tile, tile_size, to_image
 from stylegan.config import StyleGAN2Config, TrainConfig
-from stylegan.figures import FIGURES, FigureConfig, make_faces, write_image
+from stylegan.figures import FIGURES, FigureConfig, classes_for, make_faces, sample_grid, write_image
 from stylegan.latents import looping_walk, seed_latents, slerp
 from stylegan.model import Model
 
@@ -213,3 +213,15 @@ def test_unknown_picture_format_is_refused_before_anything_is_written(tmp_path: 
     with pytest.raises(ValueError, match=r"figure\.tga: a picture is written as \.png"):
         write_image(tmp_path / "figure.tga", np.zeros((2, 2, 3), np.uint8))
     assert not list(tmp_path.iterdir())
+
+
+def test_figures_of_a_model_with_classes_show_them_in_turn_or_the_one_asked_for() -> None:
+    network = {"num_labels": 3, "z_dim": 8, "w_dim": 8, "mapping_layers": 2, "channel_base": 64, "channel_max": 8}
+    config = TrainConfig.model_validate({"resolution": 16, "network": network})
+    model = Model(config, build_networks(config.network, 16, seed=2).G)
+    turn, one = (classes_for(model, 4, label) for label in (None, 2))
+    assert turn is not None
+    assert one is not None
+    assert (turn.tolist(), one.tolist()) == ([0, 1, 2, 0], [2, 2, 2, 2])
+    pictures = [sample_grid(model, FigureConfig(columns=2, rows=1, label=label)) for label in (0, 1)]
+    assert not np.array_equal(*pictures)

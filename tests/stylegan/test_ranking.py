@@ -8,11 +8,14 @@ import pytest
 import torch
 
 import stylegan
+from stylegan.architectures import build_networks
+from stylegan.config import TrainConfig
 from stylegan.faces import Faces, to_images
 from stylegan.model import Model
 from stylegan.random import generator
 from stylegan.ranking import reference_features, score_faces, score_images
 from stylegan.training import Stop, run_job
+from tests.stylegan.conftest import write_shards
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +115,32 @@ def test_importing_stylegan_imports_no_torch_and_no_prefect() -> None:
 
     code = "import sys, stylegan; sys.exit(bool({'torch', 'prefect'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
+
+
+def test_a_face_of_a_class_is_scored_as_training_judges_its_class(tmp_path: Path) -> None:
+    network = {"num_labels": 2, "z_dim": 16, "w_dim": 16, "mapping_layers": 2, "channel_base": 128, "channel_max": 16}
+    config = TrainConfig.model_validate({"resolution": 16, "batch": 8, "network": network})
+    G, D = build_networks(config.network, 16, seed=1)
+    faces = Faces(write_shards(tmp_path / "faces", 16, 16))
+    faces.labels = [i % 2 for i in range(len(faces))]
+    reference = faces.images(range(8))
+    model = Model(config, G, D, reference=reference)
+    scores = score_faces(model, faces, batch_size=5)
+    chosen = reference_features(model, 0)
+    image, label = to_images(faces.images([3])), torch.tensor([[0.0, 1.0]])
+    group = torch.cat([D.features(image), chosen])
+    assert float(D.epilogue(group, label.repeat(4, 1))[0]) == pytest.approx(float(scores[3]), abs=1e-6)
+    other = D.epilogue(group, label.flip(1).repeat(4, 1))[0]
+    assert float(other) != pytest.approx(float(scores[3]), abs=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["r3gan", "dcgan"])
+def test_a_discriminator_without_groups_scores_as_it_judges(tmp_path: Path, architecture: str) -> None:
+    config = TrainConfig.model_validate(
+        {"resolution": 16, "batch": 8, "network": {"architecture": architecture, "z_dim": 8}}
+    )
+    G, D = build_networks(config.network, 16, seed=1)
+    faces = Faces(write_shards(tmp_path / "faces", 8, 16))
+    model = Model(config, G, D, reference=faces.images(range(4)))
+    logits = D(to_images(faces.images(range(len(faces))))).detach().numpy()
+    np.testing.assert_allclose(score_faces(model, faces), logits, rtol=1e-4, atol=1e-5)

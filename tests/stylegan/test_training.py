@@ -206,12 +206,18 @@ GROWING = {
 }
 
 
-def test_a_growing_training_keeps_the_end_of_every_size_and_captions_its_grids(make_run: MakeRun) -> None:
+def test_a_growing_training_keeps_the_end_of_every_size_and_captions_its_grids(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
     run = make_run(**GROWING, keep_last=1)
+    job = json.loads((run / "job.json").read_text())
+    job["shards"] = str(write_shards(tmp_path / "faces", 264, 16))  # 33 held out: enough to measure a distance to
+    (run / "job.json").write_text(json.dumps(job))
     assert run_job(run, Stop()) == 0
     records = [read_record(path) for path in sorted((run / "checkpoints").iterdir())]
     assert [(r.images_seen, r.step) for r in records if r.phase_end] == [(104, 13), (200, 37)]
     assert records[-1].images_seen == 304
+    assert [r.distance is None for r in records] == [True, True, False]
     assert {cv2.imread(str(path)).shape for path in (run / "samples").glob("fakes-*")} == {(2 * 16 + 16, 4 * 16, 3)}
     assert [e.step for e in read_events(run) if e.kind == "phase"] == [13, 37]
 
