@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 SMALLEST = 8  # px; what works at 4 px has few pixels and decides much
 FLOAT16_CLAMP = 256.0  # activations of float16 layers stay within it (Karras et al. 2020, arXiv:2006.06676)
 
@@ -44,8 +44,9 @@ def set_precision(
             "leave precision at float32"
         )
     for module in modules:
-        low = precision != "float32" and module.resolution << num_sizes > resolution and module.resolution >= SMALLEST
-        module.dtype = DTYPES[precision] if low else DTYPES["float32"]
+        low = module.resolution << num_sizes > resolution and module.resolution >= SMALLEST
+        # Where all layers are of one format nothing is cast, so that a network of double precision stays one.
+        module.dtype = None if precision == "float32" else DTYPES[precision] if low else torch.float32
         if module.dtype == torch.float16:
             clamp_layers(module)
 

@@ -164,6 +164,11 @@ def test_float32_can_be_set_again() -> None:
     torch.testing.assert_close(G(z), networks().G(z), rtol=0, atol=0)
 
 
+def test_float32_leaves_a_network_of_double_precision_as_it_is() -> None:
+    _, D = networks("float32")
+    assert D.double()(randn(4, 3, 32, 32)).dtype == torch.float64
+
+
 def test_an_architecture_without_16_bit_layers_says_so() -> None:
     config = TrainConfig.model_validate({"resolution": 32, "network": {"architecture": "dcgan", "channels": 4}})
     G, _ = build_networks(config.network, 32)
