@@ -7,6 +7,7 @@ from typing import NamedTuple
 from prefect import flow
 
 from flows.carry_out import carry_out
+from tasks.augment import augment_faces
 from tasks.crop import crop_faces
 from tasks.dedup import drop_duplicates
 from tasks.download import download_pictures
@@ -24,11 +25,13 @@ class Faces(NamedTuple):
 
 
 def prepare_faces(job: Job) -> Faces:
-    """Download, crop, dedup, upscale, shard."""
+    """Download, crop, dedup, upscale, augment where the manifest asks for it, shard."""
     pictures = download_pictures(job)
     found = crop_faces(job, pictures)
     unique = drop_duplicates(job, found)
     cuts = cut_faces(job, unique, pictures)
+    if job.manifest.augment:
+        cuts = augment_faces(job, cuts)
     return Faces(cuts, write_shards(job, cuts, cuts))
 
 

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 # What each column means is said once, here: `stylegan ledger --help` and docs/guide.md print it.
 COLUMNS: dict[str, tuple[pa.DataType, str]] = {
-    "id": (pa.string(), "sha256 of the picture's bytes; a face adds _000, _001, ..."),
-    "kind": (pa.string(), "picture | face"),
+    "id": (pa.string(), "sha256 of the picture's bytes; a face adds _000, _001, ..., a variant of it _a01, ..."),
+    "kind": (pa.string(), "picture | face | variant (an altered copy of a face)"),
     "picture": (pa.string(), "id of the picture that a face was found in (its own id for a picture)"),
     "source": (pa.string(), "name of the source in the manifest"),
     "origin": (pa.string(), "name inside the source, as it came"),
@@ -22,7 +22,7 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "label": (pa.string(), "class, when the source has classes"),
     "bytes": (pa.int64(), "size of the picture's file"),
     "format": (pa.string(), "JPEG, PNG, ... by content"),
-    "notes": (pa.string(), "what decoding had to do: exif_rotated, cmyk, animated, ..."),
+    "notes": (pa.string(), "what decoding had to do: exif_rotated, cmyk, animated, ...; what a variant changes"),
     "width": (pa.int32(), "px, upright"),
     "height": (pa.int32(), "px, upright"),
     "x0": (pa.int32(), "detector's box, px of the upright picture, half-open"),
@@ -88,9 +88,19 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
-def kept(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """The rows of this kind without a reason."""
-    return frame[(frame["kind"] == kind) & (frame["reason"] == "")]
+def kept(frame: pd.DataFrame, *kinds: str) -> pd.DataFrame:
+    """The rows of these kinds without a reason."""
+    return frame[frame["kind"].isin(kinds) & (frame["reason"] == "")]
+
+
+def variant_id(face: str, number: int) -> str:
+    """The id of a face's altered copy; numbers begin with 1."""
+    return f"{face}_a{number:02d}"
+
+
+def face_of(id: str) -> str:
+    """The id of the face that a variant was made of; a face's own is its own."""
+    return id.partition("_a")[0]
 
 
 def count_reasons(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
@@ -101,7 +111,8 @@ def count_reasons(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {"picture": {}, "face": {}}
     for kind, reason in zip(frame["kind"], frame["reason"], strict=True):
         name = "duplicate" if reason.startswith("duplicate_of:") else reason or "kept"
-        counts[kind][name] = counts[kind].get(name, 0) + 1
+        of_kind = counts.setdefault(kind, {})  # there are variants only where a manifest asks for them
+        of_kind[name] = of_kind.get(name, 0) + 1
     return {kind: dict(sorted(reasons.items())) for kind, reasons in counts.items()}
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from imaging.augment import CopyConfig
 from imaging.crop import CropConfig
 from imaging.dedup import DedupConfig
 from imaging.upscale import UpscaleConfig
@@ -81,6 +82,7 @@ class Manifest(BaseModel):
     crop: CropConfig = CropConfig()
     dedup: DedupConfig = DedupConfig()
     upscale: UpscaleConfig = UpscaleConfig()
+    augment: CopyConfig | None = Field(None, description="altered copies of training faces; without it there are none")
     shard: ShardConfig = ShardConfig()
     train: TrainConfig
     donor: str | None = Field(None, description="what training starts from: a checkpoint, an imported model, or a file")

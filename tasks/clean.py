@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from manifests.ledger import count_reasons
+from manifests.ledger import count_reasons, face_of, kept
 from manifests.schema import CleanConfig
 from tasks.buckets import write_buckets
 from tasks.stage import Outcome, Place, stage
@@ -21,7 +21,10 @@ def drop_by_score(at: Place, scores: Record) -> Outcome:
 
 
 def decide(ledger: pd.DataFrame, config: CleanConfig) -> pd.DataFrame:
-    """The ledger with the reasons low_score, high_score and review:drop; a person's word outranks the score."""
+    """The ledger with the reasons low_score, high_score and review:drop; a person's word outranks the score.
+
+    Faces are judged, and a variant leaves with its face; only a person drops it alone.
+    """
     ledger = ledger.copy()
     train = ledger[(ledger["kind"] == "face") & (ledger["reason"] == "") & (ledger["split"] == "train")]
     ranked = train.sort_values(["score", "id"])
@@ -30,6 +33,9 @@ def decide(ledger: pd.DataFrame, config: CleanConfig) -> pd.DataFrame:
     ledger.loc[ranked.index[:low].difference(safe), "reason"] = "low_score"
     ledger.loc[ranked.index[len(ranked) - high :].difference(safe), "reason"] = "high_score"
     ledger.loc[_named(train, config.drop), "reason"] = "review:drop"
+    variants = kept(ledger, "variant")
+    ledger.loc[variants.index, "reason"] = variants["id"].map(face_of).map(ledger.set_index("id")["reason"].to_dict())
+    ledger.loc[_named(kept(ledger, "variant"), config.drop), "reason"] = "review:drop"
     return ledger
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from manifests.ledger import face_of
 from tasks.stage import Outcome, Place, stage
 from tasks.store import Record, write_text
 from tasks.train import checkpoint_of
@@ -26,18 +27,20 @@ def evaluate_model(at: Place, model: Record, faces: Record) -> Outcome:
     numbers: dict[str, Any] = {}
     for split in ("held_out", "train"):
         real = Faces(at.job.folder(faces), split, network.config.network.image_channels)
-        count = min(len(real), config.num_images)
+        # Variants are no real faces: a model of a set with them is judged by the same faces as one without.
+        faces_only = [i for i, name in enumerate(real.ids) if name == face_of(name)][: config.num_images]
+        count = len(faces_only)
         if count < 2:
             continue
         z = torch.randn(count, network.z_dim, generator=torch.Generator().manual_seed(seed))
         # Of a network with classes every face is answered by one of its own class.
-        labels = torch.tensor(real.labels) if network.num_labels else None
+        labels = torch.tensor(real.labels)[faces_only] if network.num_labels else None
         fakes = [
             network.sample(z[rows], None if labels is None else labels[rows], psi=1.0).cpu()
             for rows in torch.split(torch.arange(count), config.batch_size)
         ]
         fake = (torch.cat(fakes) * 127.5 + 128).clamp(0, 255).to(torch.uint8)
-        distance = sliced_wasserstein(_in_colour(real.images(range(count))), _in_colour(fake), seed, config)
+        distance = sliced_wasserstein(_in_colour(real.images(faces_only)), _in_colour(fake), seed, config)
         numbers[split] = {
             "images": count,
             **distance.mean._asdict(),

@@ -14,7 +14,7 @@ from imaging.cut import cut
 from imaging.decode import Image8, Undecodable, decode
 from imaging.detect import Box
 from imaging.sheet import sheet
-from manifests.ledger import rows_of
+from manifests.ledger import face_of, kept, rows_of
 from tasks.job import Job
 from tasks.shards import Span, read_span
 from tasks.store import Record
@@ -25,12 +25,20 @@ BLANK: Image8 = np.full((64, 64, 3), 200, np.uint8)  # stands for a file that sh
 
 def face_sheet(job: Job, shards: Record, faces: pd.DataFrame, caption: str = "") -> Image8:
     """The faces as training sees them; caption names a column whose value is written below each."""
-    images = []
-    for row in rows_of(faces):
-        with (job.folder(shards) / row["shard"]).open("rb") as opened:
-            data = read_span(opened, Span(int(row["offset"]), int(row["length"])))
-        images.append(decode(data).image)
+    images = _images(job, shards, faces)
     return sheet(images, min(COLUMNS, len(images)), [f"{value:.2f}" for value in faces[caption]] if caption else None)
+
+
+def variant_sheet(job: Job, shards: Record, ledger: pd.DataFrame, num_faces: int = 6) -> Image8 | None:
+    """The first faces that have variants, a row each: the face, then what was made of it, said below; None for none."""
+    variants = kept(ledger, "variant").sort_values("id")
+    faces = variants["id"].map(face_of)
+    ids = [id for face in faces.unique()[:num_faces] for id in (face, *variants["id"][faces == face][: COLUMNS - 1])]
+    if not ids:
+        return None
+    chosen = ledger.set_index("id", drop=False).loc[ids]
+    captions = chosen["notes"].where(chosen["kind"] == "variant", "face").tolist()
+    return sheet(_images(job, shards, chosen), len(ids) // min(num_faces, faces.nunique()), captions)
 
 
 def reason_sheets(
@@ -48,6 +56,15 @@ def reason_sheets(
             images, min(COLUMNS, len(images)), [Path(o).name for o in chosen["origin"]]
         )
     return sheets
+
+
+def _images(job: Job, shards: Record, rows: pd.DataFrame) -> list[Image8]:
+    images = []
+    for row in rows_of(rows):
+        with (job.folder(shards) / row["shard"]).open("rb") as opened:
+            data = read_span(opened, Span(int(row["offset"]), int(row["length"])))
+        images.append(decode(data).image)
+    return images
 
 
 def _paths(job: Job, pictures: Record) -> Callable[[str], Path]:

@@ -33,11 +33,14 @@ def _rows(job: Job) -> dict[str, int | None]:
     faces = _total(known.get("crop"), "face") or round(pictures * FACES_A_PICTURE)
     shards = known.get("shard") or known.get("dedup")
     kept = shards.counts.get("face", {}).get("kept", 0) if shards else faces
-    ledgers = dict.fromkeys(("crop", "dedup", "upscale", "shard", "rank", "clean"), pictures + faces)
+    copies = job.manifest.augment.copies if job.manifest.augment else 0
+    variants = _total(known.get("augment"), "variant") or kept * copies
     return {
         "download": pictures,
-        **ledgers,
-        **dict.fromkeys(("train", "retrain", "evaluate", "choose", "export"), kept),
+        **dict.fromkeys(("crop", "dedup", "upscale"), pictures + faces),
+        **dict.fromkeys(("augment", "shard", "rank", "clean"), pictures + faces + variants),
+        **dict.fromkeys(("train", "retrain"), kept + variants),
+        **dict.fromkeys(("evaluate", "choose", "export"), kept),
     }
 
 
@@ -47,8 +50,7 @@ def _total(record: Record | None, kind: str) -> int:
 
 def _sizes(manifest: Manifest, rows: dict[str, int | None]) -> dict[str, int]:
     ledger = (rows["crop"] or 0) * ROW_BYTES
-    pixels = (rows["train"] or 0) * manifest.resolution**2
-    faces = round(pixels * FACE_BYTES_PER_PX[manifest.upscale.codec.format])
+    face = manifest.resolution**2 * FACE_BYTES_PER_PX[manifest.upscale.codec.format]
     training = {
         name: config.keep_last * checkpoint_bytes(config)
         for name, config in (("train", manifest.train), ("retrain", manifest.retrain))
@@ -57,7 +59,8 @@ def _sizes(manifest: Manifest, rows: dict[str, int | None]) -> dict[str, int]:
     return {
         "download": sum(source_bytes(source) for source in manifest.sources) + (rows["download"] or 0) * 100,
         **dict.fromkeys(("crop", "dedup", "rank", "clean"), ledger),
-        **dict.fromkeys(("upscale", "shard"), ledger + faces),
+        "upscale": ledger + round((rows["evaluate"] or 0) * face),
+        **dict.fromkeys(("augment", "shard"), ledger + round((rows["train"] or 0) * face)),
         **training,
         **dict.fromkeys(("evaluate", "choose"), 1000),
         "export": EXPORT_BYTES + checkpoint_bytes(manifest.train) // 4,

@@ -38,7 +38,8 @@ def needed_assets(manifest: Manifest) -> list[str]:
 def needed_bytes(manifest: Manifest) -> int:
     """Disk that the manifest needs, roughly and rather too much: sources, faces twice, checkpoints."""
     rows = sum(expected_rows(source) or 0 for source in manifest.sources)
-    faces = rows * manifest.resolution**2 * 3 * 2
+    copies = manifest.augment.copies + 1 if manifest.augment else 0  # they lie in a shard of their own first
+    faces = rows * manifest.resolution**2 * 3 * 2 * (1 + copies)
     return sum(source_bytes(source) for source in manifest.sources) + faces + FIXED_BYTES
 
 

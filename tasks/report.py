@@ -73,7 +73,7 @@ class StageRow(NamedTuple):
 class ReasonCount(NamedTuple):
     """How many rows of a level have a reason; an empty reason: kept."""
 
-    level: Literal["picture", "face"]
+    level: str  # picture, face or variant
     reason: str
     num_rows: int
     examples: Sheet | None = None
@@ -146,6 +146,7 @@ class ReportContent(NamedTuple):
     stages: tuple[StageRow, ...] = ()
     reasons: tuple[ReasonCount, ...] = ()
     kept: Sheet | None = None
+    variants: Sheet | None = None
     trainings: tuple[Training, ...] = ()
     rankings: tuple[Ranking, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
@@ -204,9 +205,9 @@ class Funnel(NamedTuple):
 
 
 def funnels(reasons: Sequence[ReasonCount]) -> list[Funnel]:
-    """One funnel a level that has rows, pictures first."""
+    """One funnel a level that has rows: pictures, faces, variants."""
     found = []
-    for level in ("picture", "face"):
+    for level in ("picture", "face", "variant"):
         rows = [row for row in reasons if row.level == level]
         lost = sorted((row for row in rows if row.reason), key=lambda row: (-row.num_rows, row.reason))
         if rows:

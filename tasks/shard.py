@@ -21,6 +21,7 @@ from tasks.store import Bucket, Record, digest_of
 from tasks.upscale import SHARD
 
 SPLITS = ("train", "held_out")
+SHOWN = ("face", "variant")  # what a training may see
 
 
 @stage("shard", version=2, config=lambda job: job.manifest.shard)
@@ -38,7 +39,7 @@ def write_shards(at: Place, selection: Record, faces: Record) -> Outcome:
         portions[name] = Portion(inputs, (name, *folders, mine))
     buckets = each_bucket(at, copy_bucket, portions)
     ledger = at.job.ledger(buckets)
-    classes = class_numbers(kept(ledger, "face")["label"])
+    classes = class_numbers(kept(ledger, *SHOWN)["label"])
     facts = {"train": int((splits == "train").sum()), "held_out": int((splits == "held_out").sum())}
     return Outcome(
         files=_gather(at, buckets, ledger, classes),
@@ -57,12 +58,14 @@ def class_numbers(labels: Iterable[str]) -> dict[str, int]:
 
 
 def split_faces(ledger: pd.DataFrame, held_out: float) -> pd.Series[str]:
-    """`train` or `held_out` for every kept face, by hash of its picture; all that share a duplicate on one side.
+    """`train` or `held_out` for every kept face and variant, by hash of its picture.
+
+    All that share a duplicate are on one side, and so are a face and its variants.
 
     The trailing bits of the id decide: the leading ones choose the bucket.
     """
     family = _families(ledger)
-    faces = kept(ledger, "face").set_index("id")["picture"]
+    faces = kept(ledger, *SHOWN).set_index("id")["picture"]
     splits = {}
     for face, picture in faces.items():
         share = int(family.get(picture, picture)[-8:], 16) / 2**32
@@ -90,9 +93,9 @@ def copy_bucket(folder: Path, name: str, selection: Path, faces: Path, splits: p
     """The bucket's shards, train-NAME.tar and held_out-NAME.tar, and its ledger with where each face lies now."""
     ledger = read_ledger(selection / "ledger.parquet")
     sources = read_ledger(faces / "ledger.parquet").set_index("id")
-    rows = rows_of(ledger[~ledger["id"].isin(splits.index) | (ledger["kind"] != "face")])
+    rows = rows_of(ledger[~ledger["id"].isin(splits.index) | ~ledger["kind"].isin(SHOWN)])
     rows = [{**row, "shard": "", "offset": None, "length": None, "split": ""} for row in rows]
-    chosen = ledger[(ledger["kind"] == "face") & ledger["id"].isin(splits.index)]
+    chosen = ledger[ledger["kind"].isin(SHOWN) & ledger["id"].isin(splits.index)]
     with ExitStack() as stack:
         source = stack.enter_context((faces / SHARD).open("rb"))
         shards = {split: stack.enter_context(open_shard(folder / f"{split}-{name}.tar")) for split in SPLITS}
@@ -118,7 +121,7 @@ def _gather(at: Place, buckets: dict[str, Bucket], ledger: pd.DataFrame, classes
         for name in bucket.files:
             if name.endswith(".tar"):
                 _link(at.job.root / bucket.folder / name, at.folder / name)
-    faces = kept(ledger, "face")
+    faces = kept(ledger, *SHOWN)
     index = faces[["id", "shard", "offset", "length", "split"]].copy()
     index["label"] = faces["label"].map(classes).fillna(-1).astype("int64")
     index.sort_values("id").to_parquet(at.folder / "index.parquet", index=False)

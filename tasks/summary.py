@@ -7,13 +7,12 @@ import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
 from manifests.ledger import kept
 from tasks import report
-from tasks.examples import face_sheet, reason_sheets
+from tasks.examples import face_sheet, reason_sheets, variant_sheet
 from tasks.job import Job
 from tasks.lock import LIBRARIES
 from tasks.stage import summary
@@ -55,6 +54,7 @@ def report_job(job: Job, failure: str = "") -> Path:
         stages=tuple(_stage_row(job, record) for record in job.steps),
         reasons=_reasons(job, ledger),
         kept=_kept(job, ledger),
+        variants=_variants(job, ledger),
         trainings=tuple(_training(job, record) for record in job.steps if record.stage in ("train", "retrain")),
         rankings=_rankings(job),
         comparisons=_comparisons(job),
@@ -87,6 +87,8 @@ def _numbers(job: Job, ledger: pd.DataFrame) -> tuple[report.Number, ...]:
         report.Number(f"{int((ledger['kind'] == 'picture').sum()):,}", "pictures"),
         report.Number(f"{len(kept(ledger, 'face')):,}", "faces kept"),
     ]
+    if num_variants := len(kept(ledger, "variant")):
+        found.append(report.Number(f"{num_variants:,}", "variants of them"))
     if model := last(job, "choose", "retrain", "train"):
         found.append(report.Number(f"{model.facts['kimg']:g}", "kimg behind the model"))
     found.append(report.Number(report.duration(sum(record.seconds for record in job.steps)), "of work"))
@@ -95,6 +97,7 @@ def _numbers(job: Job, ledger: pd.DataFrame) -> tuple[report.Number, ...]:
 
 def _stage_row(job: Job, record: Record) -> report.StageRow:
     faces = record.counts.get("face") or record.counts.get("picture") or {}
+    num_variants = record.counts.get("variant", {}).get("kept", 0)
     return report.StageRow(
         name=record.stage,
         state="cached" if record.key in job.reused else "done",
@@ -102,7 +105,7 @@ def _stage_row(job: Job, record: Record) -> report.StageRow:
         rows_in=sum(faces.values()) or None,
         rows_kept=faces.get("kept") if faces else None,
         num_bytes=record.bytes,
-        note="" if record.counts else summary(record),
+        note=f"and {num_variants:,} variants" if num_variants else "" if record.counts else summary(record),
     )
 
 
@@ -115,8 +118,7 @@ def _reasons(job: Job, ledger: pd.DataFrame) -> tuple[report.ReasonCount, ...]:
         for reason, count in reasons.items():
             image = sheets.get((kind, reason))
             examples = report.Sheet(image, "") if image is not None else None
-            level: Literal["picture", "face"] = "picture" if kind == "picture" else "face"
-            rows.append(report.ReasonCount(level, "" if reason == "kept" else reason, count, examples))
+            rows.append(report.ReasonCount(kind, "" if reason == "kept" else reason, count, examples))
     return tuple(rows)
 
 
@@ -126,6 +128,12 @@ def _kept(job: Job, ledger: pd.DataFrame) -> report.Sheet | None:
     if not shards or faces.empty or (faces["shard"] == "").any():
         return None
     return report.Sheet(face_sheet(job, shards, faces.head(48)), f"The first 48 of {len(faces):,} kept faces, by id")
+
+
+def _variants(job: Job, ledger: pd.DataFrame) -> report.Sheet | None:
+    shards = last(job, "shard")
+    image = variant_sheet(job, shards, ledger) if shards else None
+    return None if image is None else report.Sheet(image, "Faces and the altered copies that training is shown, too")
 
 
 def _training(job: Job, record: Record) -> report.Training:
@@ -146,7 +154,7 @@ def _rankings(job: Job) -> tuple[report.Ranking, ...]:
     rank, shards = last(job, "rank"), next((record for record in job.steps if record.stage == "shard"), None)
     if not rank or not shards:
         return ()
-    faces = job.ledger(rank.buckets).dropna(subset="score").sort_values("rank")
+    faces = job.ledger(rank.buckets).dropna(subset="rank").sort_values("rank")
     worst, best = faces.head(16), faces.tail(16)[::-1]
     return (
         report.Ranking(

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from imaging.cut import cut
-from imaging.decode import DecodeConfig, decode, encode
+from imaging.decode import Codec, DecodeConfig, decode, encode
 from imaging.detect import Box
 from imaging.upscale import UpscaleConfig, upscale
 from manifests.ledger import count_reasons, kept, ledger_of, read_ledger, rows_of, write_ledger
@@ -72,10 +72,11 @@ def cut_bucket(
             for row in rows_of(group):
                 square = Box(row["cut_x0"], row["cut_y0"], row["cut_x1"], row["cut_y1"])
                 face = upscale(cut(image, square), resolution, config, weights)
-                rows.append({**row, **_place(shard, row["id"], encode(face, config.codec), config)})
+                rows.append({**row, **place_face(shard, row["id"], encode(face, config.codec), config.codec)})
     write_ledger(ledger_of(rows), folder / "ledger.parquet")
 
 
-def _place(shard: ShardWriter, face_id: str, data: bytes, config: UpscaleConfig) -> dict[str, Any]:
-    span = shard.add(f"{face_id}.{config.codec.format}", data)
+def place_face(shard: ShardWriter, face_id: str, data: bytes, codec: Codec) -> dict[str, Any]:
+    """Put an encoded face into the bucket's shard; where it lies there, as the ledger says it."""
+    span = shard.add(f"{face_id}.{codec.format}", data)
     return {"shard": SHARD, "offset": span.offset, "length": span.length}
