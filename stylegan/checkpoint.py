@@ -107,7 +107,7 @@ def write_checkpoint(folder: Path, state: TrainState, record: Record, reference:
     rest |= {name: getattr(state, name) for name in SCALARS} | {"reference": reference}
     check_room(folder, [*model.values(), *rest.values()])
     about = {"config": record.config.model_dump(mode="json"), "images_seen": state.images_seen}
-    files = {MODEL: _serialised(model, about), STATE: _serialised(rest, about)}
+    files = {MODEL: serialised(model, about), STATE: serialised(rest, about)}
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     now = {"images_seen": state.images_seen, "step": state.step, "sha256": digests}
     files[RECORD] = (record.model_copy(update=now).model_dump_json(indent=1) + "\n").encode()
@@ -127,7 +127,8 @@ def check_room(folder: Path, tensors: Iterable[Tensor]) -> None:
         )
 
 
-def _serialised(tensors: dict[str, Tensor], about: dict[str, Any]) -> bytes:
+def serialised(tensors: dict[str, Tensor], about: dict[str, Any]) -> bytes:
+    """Tensors and what they are about as a safetensors file."""
     # One metadata key only: the format does not fix the order of several, and bytes should repeat.
     metadata = {"stylegan": json.dumps(about, sort_keys=True)}
     return safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan.architectures import Discriminator, Generator, Noise, build_networks
-from stylegan.checkpoint import load_weights
+from stylegan.checkpoint import load_weights, serialised
 from stylegan.config import TrainConfig
 from stylegan.foreign.imported import read_weights
 from stylegan.growth import growth_at
@@ -58,6 +58,13 @@ class Model:
         if self.D is not None:
             self.D.to(device)
         return self
+
+    def save(self, path: Path | str) -> None:
+        """Write the networks and their config as one safetensors file, which `load` and other programs read."""
+        networks = {"G_ema": self.G} | ({} if self.D is None else {"D": self.D})
+        tensors = {f"{name}.{k}": v for name, network in networks.items() for k, v in network.state_dict().items()}
+        about = {"config": self.config.model_dump(mode="json"), "images_seen": self.images_seen}
+        Path(path).write_bytes(serialised(tensors, about))
 
     def _tensor(self, values: Tensor | np.ndarray) -> Tensor:
         tensor = torch.from_numpy(values) if isinstance(values, np.ndarray) else values

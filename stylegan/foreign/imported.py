@@ -11,10 +11,9 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import safetensors.torch
 from torch import Tensor
 
-from stylegan.checkpoint import MODEL, STATE, read_model_file, read_record, read_tensors, write_folder
+from stylegan.checkpoint import MODEL, STATE, read_model_file, read_record, read_tensors, serialised, write_folder
 from stylegan.config import TrainConfig
 from stylegan.foreign.donor import Donor
 from stylegan.foreign.formats import read_foreign
@@ -79,10 +78,8 @@ def import_file(path: Path, out: Path, licence: str | None = None, resolution: i
     form, donor = read_foreign(path, resolution)
     about = _about(path, form, donor, licence)
     known = {"config": donor.config.model_dump(mode="json"), "images_seen": donor.images_seen or 0}
-    # One metadata key only: the format does not fix the order of several, and bytes should repeat.
-    metadata = {"stylegan": json.dumps(known, sort_keys=True)}
     flat = {f"{network}.{k}": v for network, weights in donor.tensors.items() for k, v in weights.items()}
-    write_folder(out, {MODEL: safetensors.torch.save(flat, metadata), ABOUT: _json(about)})
+    write_folder(out, {MODEL: serialised(flat, known), ABOUT: _json(about)})
     return about
 
 
