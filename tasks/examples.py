@@ -78,7 +78,7 @@ def _thumb(row: dict[str, Any], path_of: Callable[[str], Path]) -> Image8:
         image = decode(path_of(row["picture"]).read_bytes()).image
     except (Undecodable, OSError):  # what left because it does not decode, or a folder that moved on since
         return BLANK
-    if row["kind"] == "face":
+    if row["kind"] != "picture":
         image = cut(image, Box(row["x0"], row["y0"], row["x1"], row["y1"]))
     scale = 128 / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
