@@ -39,7 +39,7 @@ ManifestArgument = Annotated[
 SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="put over the manifest: train.kimg=4")]
 JsonOption = Annotated[bool, typer.Option("--json", help="for programs")]
 
-STAGES = "download crop dedup upscale shard train evaluate rank clean retrain choose export"
+STAGES = "download crop dedup upscale augment shard train evaluate rank clean retrain choose export"
 
 
 @app.command(epilog="Examples:  stylegan run manifests/toon.yaml   |   stylegan run ./pics --set train.kimg=2")

@@ -230,6 +230,10 @@ class TrainConfig(BaseModel):
         default=0.05, gt=0, description="The half-life is at most this share of the images seen; none: never shortened."
     )
     augment: AugmentConfig = Field(default=AugmentConfig(), description="Augmentation of what the discriminator sees.")
+    blur_width: float = Field(
+        default=0.0, ge=0, description="px by which what the discriminator sees is blurred at first (stylegan3-r: 10)."
+    )
+    blur_kimg: float = Field(default=200.0, gt=0, description="kimg over which that blur fades out.")
     growth: GrowthConfig | None = Field(default=None, description="Progressive growing; none: whole size at once.")
     freeze_D: int = Field(  # noqa: N815
         default=0, ge=0, description="The discriminator's first so many blocks stay as the donor's (freeze-D)."

@@ -15,6 +15,7 @@ from torch import Tensor
 from stylegan import losses
 from stylegan.architectures import Discriminator, Generator
 from stylegan.augment import Augmentation, augment
+from stylegan.blur import blurred
 from stylegan.config import TrainConfig
 from stylegan.draws import Latents, Reals
 from stylegan.losses import LOSSES
@@ -34,10 +35,11 @@ def manner_of(config: TrainConfig) -> Manner:
 
 
 class Moves(NamedTuple):
-    """How fakes and reals are augmented before the discriminator sees them; none: not at all."""
+    """What happens to fakes and reals before the discriminator sees them; none: nothing."""
 
     fakes: Augmentation | None = None
     reals: Augmentation | None = None
+    blur: Tensor | None = None  # taps, see blur.blurred
 
 
 class Judged(NamedTuple):
@@ -50,9 +52,10 @@ class Judged(NamedTuple):
     observed: Tensor  # [N, k], see Generator.observe
 
 
-def shown(images: Tensor, moves: Augmentation | None) -> Tensor:
+def shown(images: Tensor, augmentation: Augmentation | None, blur: Tensor | None) -> Tensor:
     """Images as the discriminator gets to see them."""
-    return images if moves is None else augment(images, moves)
+    images = images if blur is None else blurred(images, blur)
+    return images if augmentation is None else augment(images, augmentation)
 
 
 def styles(G: Generator, latents: Latents) -> tuple[Tensor, Tensor]:
@@ -71,8 +74,8 @@ def generator_terms(
 ) -> Tensor:
     """What G minimises, [N]; reals are there where the loss pairs fakes with them."""
     images = G.synthesis(styles(G, latents)[0], latents.noise)
-    fake_logits = D(shown(images, moves.fakes), latents.labels)
-    real_logits = None if reals is None else D(shown(reals.images, moves.reals), reals.labels)
+    fake_logits = D(shown(images, moves.fakes, moves.blur), latents.labels)
+    real_logits = None if reals is None else D(shown(reals.images, moves.reals, moves.blur), reals.labels)
     return LOSSES[manner.loss].generator(fake_logits, real_logits)
 
 
@@ -91,7 +94,8 @@ def discriminator_terms(
         ws, w = styles(G, latents)
         fakes, observed = G.observe(ws, latents.noise)
     # One pass over fakes and reals is faster than two; their groups stay apart.
-    features = D.features(torch.cat([shown(fakes, moves.fakes), shown(reals.images, moves.reals)]))
+    seen = (shown(fakes, moves.fakes, moves.blur), shown(reals.images, moves.reals, moves.blur))
+    features = D.features(torch.cat(seen))
     fake = D.judge(features[: len(fakes)], latents.labels)
     real = D.judge(features[len(fakes) :], reals.labels)
     terms = LOSSES[manner.loss].discriminator(real.logits, fake.logits)
@@ -113,8 +117,8 @@ def penalties(
 ) -> Tensor:
     """The manner's penalty on D's gradient, [N]; blend [N, 1, 1, 1]: where a gradient penalty looks."""
 
-    def slope(images: Tensor, labels: Tensor | None, moves: Augmentation | None) -> Tensor:
-        return losses.gradient_at(lambda images: D(shown(images, moves), labels), images)
+    def slope(images: Tensor, labels: Tensor | None, augmentation: Augmentation | None) -> Tensor:
+        return losses.gradient_at(lambda images: D(shown(images, augmentation, moves.blur), labels), images)
 
     if manner.penalty == "r1":
         return losses.r1_penalty(slope(reals.images, reals.labels, moves.reals))

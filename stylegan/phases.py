@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from stylegan import losses
 from stylegan.augment import next_p
+from stylegan.blur import blur_taps
 from stylegan.config import TrainConfig
 from stylegan.draws import Draws, Latents, Reals
 from stylegan.losses import LOSSES
@@ -58,9 +59,12 @@ class Step:
         return latents._replace(labels=self.reals.at(part.place).labels) if paired else latents
 
     def moves(self, part: Part, fakes: str = "fakes") -> Moves:
-        """How a part's fakes and reals are augmented."""
+        """What happens to a part's fakes and reals before the discriminator sees them."""
         draws = self.draws.augment
-        return Moves(draws[fakes].part(part.rows), draws["reals"].part(part.rows)) if draws else Moves()
+        blur = blur_taps(self.config, self.state.images_seen, self.state.path_mean.device)
+        if not draws:
+            return Moves(blur=blur)
+        return Moves(draws[fakes].part(part.rows), draws["reals"].part(part.rows), blur)
 
 
 def accumulate_generator(step: Step, whole: Latents) -> Stats:

@@ -142,6 +142,8 @@ def _stylegan3(architecture: str, cost: str, result: str) -> Preset:
             "conv_clamp": 256.0,
         },
     }
+    if architecture == "stylegan3-r":
+        values |= {"blur_width": 10.0, "blur_kimg": 200.0}
     # gamma grows with the square of the resolution: 2 at 256 px.
     from_size: dict[int, dict[str, Any]] = {
         256: {"gamma": 2.0},

@@ -23,6 +23,7 @@ STEP = {"resolution": 16, "batch": 32, "path_interval": 2, "r1_interval": 2, "se
 WAYS: dict[str, dict[str, Any]] = {
     "plain": {},
     "labels": {"network": {"num_labels": 3, "mapping_layers_D": 2}},
+    "blurred": {"blur_width": 2.0},
     "augmented": {"augment": {"mode": "fixed", "p": 0.6, "transforms": ["bgcfnc"]}},
     "san": {"network": {"head": "san"}},
     "wgan": {"loss": "wgan", "penalty": "gradient", "drift": 0.001},

@@ -5,9 +5,9 @@ import torch
 
 from stylegan.architectures import build_networks
 from stylegan.config import TrainConfig
+from stylegan.freezing import freeze_discriminator, image_blocks
 from stylegan.growth import growth_at
 from stylegan.state import lazy_adam, train_only
-from stylegan.freezing import freeze_discriminator, image_blocks
 from stylegan.transfer import at_last_size, check_donor, check_same_grid
 
 NETWORK = {"z_dim": 16, "w_dim": 16, "mapping_layers": 2, "channel_base": 128, "channel_max": 16}
