@@ -160,17 +160,17 @@ def augmentation_leaks(ticks: Sequence[Figures], config: TrainConfig) -> str | N
 LOWER = "lower lr_G and lr_D while it runs (python -m stylegan.events RUN --lr-G ... --lr-D ...)"
 ALARMS: dict[str, Rule] = {
     "not_finite": Rule(
-        not_finite, 1, "go on from the last good checkpoint with lower lr_G and lr_D, or a higher gamma"
+        not_finite, 1, "start a run from the last good checkpoint with lower lr_G and lr_D, or a higher gamma"
     ),
     "discriminator_overfits": Rule(
         discriminator_overfits, 3, "stop and take the best checkpoint, add faces, or train with augment.mode: adaptive"
     ),
     "imbalance": Rule(imbalance, 3, "lower the winner's learning rate; where D wins, raise gamma or augment too"),
-    "collapse": Rule(collapse, 3, "go back to a checkpoint before it with a lower lr_G and a higher gamma"),
+    "collapse": Rule(collapse, 3, "start a run from a checkpoint before it with a lower lr_G and a higher gamma"),
     "droplets": Rule(
         droplets, 3, "train a stylegan2, which demodulates weights instead of normalising maps, or " + LOWER
     ),
-    "exploding": Rule(exploding, 2, LOWER + ", or go back to an earlier checkpoint with a higher gamma"),
+    "exploding": Rule(exploding, 2, LOWER + ", or start a run from an earlier checkpoint with a higher gamma"),
     "augmentation_leaks": Rule(
         augmentation_leaks, 3, "add faces, or stop: look for colours and turns that no real face has"
     ),
