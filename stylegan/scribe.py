@@ -21,6 +21,7 @@ from stylegan.random import batch_indices
 from stylegan.state import Diverged, TrainState, check_finite
 from stylegan.vitals import watched_faces
 
+EARLY = 1  # the wish of an alarm that ends the training; signals give larger codes
 MEASURED = 128  # samples and held-out faces whose distance decides which checkpoint is the best
 FEWEST = 32  # held-out faces; with fewer the distance says nothing
 QUICK = SlicedWassersteinConfig(num_patches=64, num_directions=128, num_bootstraps=2)
@@ -60,11 +61,13 @@ class Scribe:
         """Take note of one step's figures."""
         self.progress.add(stats)
 
-    def tick(self, state: TrainState, loader: Speed) -> bool:
-        """Write this tick's line and alarms; answer whether one of them ends the training.
+    @property
+    def wish(self) -> int:
+        """EARLY while an alarm holds that shall end the training, else 0."""
+        return EARLY if self.watch.ends(self.config.stop_on) else 0
 
-        Diverged when one of the figures is no number.
-        """
+    def tick(self, state: TrainState, loader: Speed) -> None:
+        """Write this tick's line and alarms; Diverged when one of its figures is no number."""
         means = self.progress.means()
         look = self.watch.look(state, means)
         speed = {"loader_per_second": loader.samples_per_second, "loader_waited": loader.waited}
@@ -73,7 +76,6 @@ class Scribe:
             print(alarm, flush=True)
             self._note("alarm", state, name=alarm.name, says=f"{alarm.says}; {alarm.advice}")
         check_finite({k: torch.tensor(v) for k, v in means.items()})
-        return self.watch.ends(self.config.stop_on) is not None
 
     def lost(self, state: TrainState, error: Diverged) -> Diverged:
         """The error of a training that cannot go on, with the layer where it began; it is noted as an alarm."""

@@ -39,10 +39,8 @@ from stylegan.loader import Batch, Loader
 from stylegan.objectives import PLAIN
 from stylegan.phases import train_step
 from stylegan.ranks import Ranks, batch_parts, joined, rank_rows
-from stylegan.scribe import Scribe
+from stylegan.scribe import EARLY, Scribe
 from stylegan.state import Diverged, TrainState, pace
-
-EARLY = 1  # the wish of an alarm that ends the training; signals give larger codes
 
 
 class Stop:
@@ -84,7 +82,7 @@ def train(run: Path, job: Job, stop: Stop, ranks: Ranks) -> int:
     if scribe and checkpoint is None:
         scribe.show(state)
 
-    stopped = 0
+    stopped = ranks.agree(scribe.wish if scribe else 0, device)
     while state.images_seen < total and not stopped:
         # One step.
         before, batch = state.images_seen, batch_at(config, state.images_seen)
@@ -101,15 +99,17 @@ def train(run: Path, job: Job, stop: Stop, ranks: Ranks) -> int:
             raise (scribe.lost(state, error) if scribe else error) from error
         after = state.images_seen
         size_ended = growth_of(config, after).size != growth.size
-        stopped = ranks.agree(stop.code, device)  # asked once a step: what ends the loop is also saved
-        due = bool(after >= total or stopped or size_ended)
+        due = after >= total or size_ended
 
         # Say how it goes, and save: at intervals, at the end, and wherever it is stopped. One rank does so for all.
         if scribe:
             scribe.add(stats)
-            if due or crossed(before, after, config.tick_kimg):
-                alarm = scribe.tick(state, loader.speed())
-                stop.ask(EARLY if alarm else 0)
+            if due or stop.code or crossed(before, after, config.tick_kimg):
+                scribe.tick(state, loader.speed())
+                stop.ask(scribe.wish)
+        stopped = ranks.agree(stop.code, device)  # asked once a step: what ends the loop is also saved
+        due = bool(due or stopped)
+        if scribe:
             if due or crossed(before, after, config.sample_kimg or config.snapshot_kimg):
                 scribe.show(state)
             if due or crossed(before, after, config.snapshot_kimg):

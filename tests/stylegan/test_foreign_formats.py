@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import stylegan
@@ -207,6 +208,16 @@ def test_a_size_that_cannot_be_known_is_asked_for(fixtures: Path) -> None:
 def test_lucidrains_is_refused_with_the_reason(fixtures: Path) -> None:
     with pytest.raises(UnreadableFile, match=r"no StyleGAN2 under other names.*gain of sqrt\(2\)"):
         stylegan.load(fixtures / SAMPLES["lucidrains"])
+
+
+def test_the_reason_is_true_lucidrains_mapping_has_no_gain_and_takes_latents_of_length_one(fixtures: Path) -> None:
+    weights = read_tree(fixtures / SAMPLES["lucidrains"])["GAN"]
+    lr = json.loads((fixtures / "luc_sg2_32.config.json").read_text())["lr_mlp"]
+    io = arrays(fixtures / "luc_sg2_32_io.npz")
+    x = F.normalize(io["z"], dim=1)
+    for i in (0, 2, 4):
+        x = F.leaky_relu(F.linear(x, weights[f"S.net.{i}.weight"] * lr, weights[f"S.net.{i}.bias"] * lr), 0.2)
+    torch.testing.assert_close(x, io["w"], rtol=1e-4, atol=1e-5)
 
 
 def test_images_and_logits_of_r3gan_equal_theirs(fixtures: Path, tmp_path: Path) -> None:

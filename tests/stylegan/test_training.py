@@ -230,6 +230,17 @@ def test_a_growing_training_that_pauses_in_a_fade_ends_as_one_that_did_not(make_
     assert weights_of(paused) == weights_of(whole)
 
 
+def test_an_alarm_named_in_stop_on_ends_the_training_for_good(make_run: MakeRun) -> None:
+    run = make_run(**GROWING | {"kimg": 1}, stop_on=["imbalance"])  # far too few faces and steps for a balance
+    assert run_job(run, Stop()) == 0
+    done = json.loads((run / "done.json").read_text())
+    assert done["kimg"] < 1
+    stop = [e for e in read_events(run) if e.kind == "stop"]
+    assert [e.says for e in stop] == ["by alarm imbalance: done"]
+    assert run_job(run, Stop()) == 0
+    assert json.loads((run / "done.json").read_text()) == done
+
+
 @pytest.mark.parametrize("name", ["nv_sg2_uncond_32.pkl", "ros_sg2_32_000100.pt"])
 def test_a_training_begins_with_another_projects_weights(tmp_path: Path, fixtures: Path, name: str) -> None:
     shards = write_shards(tmp_path / "faces", 16, 32)
