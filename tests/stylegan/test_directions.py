@@ -15,7 +15,11 @@ def test_directions_equal_the_reference_up_to_their_sign(fixtures: Path) -> None
         weights, vectors, singular = (torch.from_numpy(a[name]) for name in ("W", "eigvec_abs", "singular"))
     found = principal_directions(weights.split(32))
     torch.testing.assert_close(found.strengths, singular, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(found.vectors.abs(), vectors.t(), rtol=1e-4, atol=1e-5)
+    # Rounding turns a singular vector by eps * largest / gap to its neighbours (Wedin 1972), here and there alike: both
+    # were found in float32, by two LAPACKs. The reference's own error against float64 is 0.7 of it.
+    gaps = torch.cdist(singular[:, None], singular[:, None]).fill_diagonal_(torch.inf).min(dim=1).values
+    rounding = torch.finfo(torch.float32).eps * singular[0] / gaps
+    assert ((found.vectors.abs() - vectors.t()).abs().max(dim=1).values / rounding).max() < 2
 
 
 def test_a_step_along_a_direction_changes_styles_by_its_strength() -> None:
