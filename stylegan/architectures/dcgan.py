@@ -13,7 +13,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from stylegan.architectures import networks
-from stylegan.architectures.latent import Latent
+from stylegan.architectures.latent import LatentGenerator
 from stylegan.architectures.layers import build_head, check_labels, sizes_up_to
 from stylegan.architectures.networks import Judgement, Networks, Noise
 from stylegan.config import DCGANConfig
@@ -46,18 +46,6 @@ class Synthesis(nn.Module):
         return images
 
 
-class Generator(networks.Generator):
-    """Latents and synthesis."""
-
-    def __init__(self, config: DCGANConfig, resolution: int) -> None:
-        mapping = Latent(config)
-        super().__init__(config.z_dim, mapping.w_dim, resolution, config.num_labels, config.image_channels)
-        self.mapping: Latent = mapping
-        self.synthesis: Synthesis = Synthesis(config, mapping.w_dim, resolution)
-        self.num_ws = 1
-        self.noise_sizes = []
-
-
 class Discriminator(networks.Discriminator):
     """Strided convolutions down to 4 px; every image is judged alone."""
 
@@ -85,8 +73,9 @@ class Discriminator(networks.Discriminator):
 
 def build(config: DCGANConfig, resolution: int) -> Networks:
     """DCGAN with fresh weights from torch's global generator: normal with deviation 0.02, as in the paper."""
-    G, D = Generator(config, resolution), Discriminator(config, resolution)
-    for module in (*G.synthesis.modules(), *D.layers.modules()):
+    G = LatentGenerator(config, resolution, lambda w_dim: Synthesis(config, w_dim, resolution))
+    D = Discriminator(config, resolution)
+    for module in (*G.get_submodule("synthesis").modules(), *D.layers.modules()):
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.normal_(module.weight, std=0.02)
             assert module.bias is not None

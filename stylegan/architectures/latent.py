@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from stylegan.architectures import networks
 from stylegan.architectures.layers import check_labels, truncated
 from stylegan.config import NetworkConfig
 
@@ -40,3 +42,16 @@ class Latent(nn.Module):
         ws = w[:, None]
         z = truncated(ws[..., : self.z_dim], self.w_avg[: self.z_dim], psi, cutoff)
         return torch.cat([z, ws[..., self.z_dim :]], dim=2)
+
+
+class LatentGenerator(networks.Generator):
+    """A generator whose synthesis takes latents as they are."""
+
+    def __init__(self, config: NetworkConfig, resolution: int, synthesis: Callable[[int], nn.Module]) -> None:
+        """synthesis: makes the network from the size of w."""
+        mapping = Latent(config)
+        super().__init__(config.z_dim, mapping.w_dim, resolution, config.num_labels, config.image_channels)
+        self.mapping: Latent = mapping
+        self.synthesis = synthesis(mapping.w_dim)
+        self.num_ws = 1
+        self.noise_sizes = []

@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan.architectures import networks
-from stylegan.architectures.latent import Latent
+from stylegan.architectures.latent import LatentGenerator
 from stylegan.architectures.layers import SlicingHead, check_labels, sizes_up_to
 from stylegan.architectures.networks import Judgement, Networks, Noise
 from stylegan.config import R3GANConfig
@@ -190,18 +190,6 @@ class Synthesis(nn.Module):
         return images
 
 
-class Generator(networks.Generator):
-    """Latents and synthesis."""
-
-    def __init__(self, config: R3GANConfig, resolution: int) -> None:
-        mapping = Latent(config)
-        super().__init__(config.z_dim, mapping.w_dim, resolution, config.num_labels, config.image_channels)
-        self.mapping: Latent = mapping
-        self.synthesis: Synthesis = Synthesis(config, mapping.w_dim, resolution)
-        self.num_ws = 1
-        self.noise_sizes = []
-
-
 class Discriminator(networks.Discriminator):
     """The generator's mirror image; every image is judged alone."""
 
@@ -230,4 +218,5 @@ class Discriminator(networks.Discriminator):
 
 def build(config: R3GANConfig, resolution: int) -> Networks:
     """R3GAN with fresh weights from torch's global generator."""
-    return Networks(Generator(config, resolution), Discriminator(config, resolution))
+    G = LatentGenerator(config, resolution, lambda w_dim: Synthesis(config, w_dim, resolution))
+    return Networks(G, Discriminator(config, resolution))
