@@ -122,7 +122,9 @@ def joined() -> Iterator[Ranks]:
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     torch.distributed.init_process_group("nccl" if cuda else "gloo")
+    ranks = Ranks(torch.distributed.get_rank(), size)
     try:
-        yield Ranks(torch.distributed.get_rank(), size)
+        yield ranks
+        ranks.wait()  # a rank that leaves while another still talks to it aborts that one
     finally:
         torch.distributed.destroy_process_group()
