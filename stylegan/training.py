@@ -38,7 +38,7 @@ from stylegan.growth import batch_at, growth_at, lr_at, shrink_reals
 from stylegan.loader import Batch, Loader
 from stylegan.objectives import PLAIN
 from stylegan.phases import train_step
-from stylegan.ranks import Ranks, batch_parts, joined, rank_rows
+from stylegan.ranks import Ranks, batch_parts, joined, leave, rank_rows
 from stylegan.scribe import EARLY, Scribe
 from stylegan.state import Diverged, TrainState, pace
 
@@ -205,4 +205,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -14,7 +14,7 @@ from stylegan.architectures import Generator, Growth, build_networks
 from stylegan.config import TrainConfig
 from stylegan.draws import Drawing, Draws, Reals, draw_step
 from stylegan.phases import train_step
-from stylegan.ranks import Ranks, batch_parts, joined, rank_rows
+from stylegan.ranks import Ranks, batch_parts, joined, leave, rank_rows
 from stylegan.state import new_state
 
 STEP = {"resolution": 16, "batch": 32, "path_interval": 2, "r1_interval": 2, "seed": 5}
@@ -104,3 +104,4 @@ if __name__ == "__main__":
         found = gradients_of_a_step(int(sys.argv[2]) or None, ranks, sys.argv[3])
         if ranks.first:
             safetensors.torch.save_file({k: v.contiguous() for k, v in found.items()}, sys.argv[1])
+    leave(0)
