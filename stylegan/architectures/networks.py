@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
@@ -91,16 +92,16 @@ class Judgement(NamedTuple):
     direction: Tensor | None = None
 
 
-class Discriminator(nn.Module):
+class Discriminator(nn.Module, ABC):
     """From images to logits in two halves: what an image shows, and how it looks in its group."""
 
+    @abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """Features of images [N, C, H, W] in [-1, 1]; an image's features depend on that image alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def judge(self, features: Tensor, labels: Tensor | None = None) -> Judgement:
         """The judgement of features; it may depend on an image's whole group (see operators.minibatch_std)."""
-        raise NotImplementedError
 
     def epilogue(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits [N] of features."""

@@ -293,6 +293,23 @@ def test_divergence_exits_7_names_the_tensor_and_keeps_the_last_good_checkpoint(
     assert not (run / "done.json").exists()
 
 
+def test_a_full_disk_stops_before_a_checkpoint_is_begun_and_keeps_the_last(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(kimg=0.064)
+    assert run_job(run, Stop()) == 0
+    job = json.loads((run / "job.json").read_text())
+    job["config"]["kimg"] = 0.16
+    (run / "job.json").write_text(json.dumps(job))
+    usage = shutil.disk_usage(run)
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+        assert run_job(run, Stop()) == 1
+    assert "a checkpoint needs 1 MB" in capsys.readouterr().err
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["000000.064"]
+    assert run_job(run, Stop()) == 0
+
+
 def test_two_trainings_in_one_folder_are_refused(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run()
     with locked(run):
