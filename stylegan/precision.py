@@ -39,10 +39,8 @@ def set_precision(
     """
     modules = [m for m in network.modules() if isinstance(m, Sized)]
     if precision != "float32" and not modules:
-        raise ValueError(
-            f"{type(network).__module__.rpartition('.')[2]} has no layers that compute in {precision}: "
-            "leave precision at float32"
-        )
+        name = type(getattr(network, "synthesis", network)).__module__.rpartition(".")[2]
+        raise ValueError(f"{name} has no layers that compute in {precision}: leave precision at float32")
     for module in modules:
         low = module.resolution << num_sizes > resolution and module.resolution >= SMALLEST
         # Where all layers are of one format nothing is cast, so that a network of double precision stays one.
