@@ -68,7 +68,7 @@ def our_faces(path: Path, config: DetectConfig) -> int:
         return 0
     measures(image)
     found = detect_faces(image, config)
-    for box, _ in found:
+    for box, *_ in found:
         square = face_square(box, image.shape[:2])
         if square is not None:
             face = cut(image, square, SIZE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +20,17 @@ class CutConfig(BaseModel):
     factor: float = Field(default=1.5, ge=1.0, le=4.0, description="side of the square over the longer side of the box")
     min_factor: float = Field(
         default=1.0, ge=1.0, le=4.0, description="smallest factor taken where the picture is too tight"
+    )
+    align: Literal["none", "ffhq"] = Field(
+        default="none",
+        description="ffhq: the cut is turned and sized by eyes and mouth, for detectors with landmarks; factor and "
+        "rise do not count then",
+    )
+    max_border: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="how far an aligned cut may reach over the picture's edge, in its sides; mirrored there",
     )
     rise: float = Field(
         default=0.0, ge=-0.5, le=0.5, description="how far the square moves up, in sides of the box (hair)"

@@ -1,4 +1,4 @@
-"""From the bytes of a picture file to an sRGB image, or to a sentence that says why not; and back to bytes."""
+"""From the bytes of a picture file to an sRGB image, or to a sentence that says why not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import struct
 import warnings
 import zlib
 from pathlib import PurePath
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -58,6 +58,8 @@ class Decoded(NamedTuple):
     image: Image8
     format: str
     notes: tuple[str, ...]
+    size: tuple[int, int]  # height, width of the whole picture, upright
+    reduced: int = 1  # the image is 1/reduced of that, each side rounded up
 
 
 class DecodeConfig(BaseModel):
@@ -76,15 +78,6 @@ class DecodeConfig(BaseModel):
 
 
 DEFAULTS = DecodeConfig()
-
-
-class Codec(BaseModel):
-    """How a face is written: the same image and codec give the same bytes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal["png", "jpg", "webp"] = Field(default="png", description="png and webp are lossless, jpg is 4:4:4")
-    quality: int = Field(default=95, ge=1, le=100, description="of jpg only")
 
 
 def sniff(data: bytes) -> str | None:
@@ -127,19 +120,7 @@ def decode(data: bytes, config: DecodeConfig = DEFAULTS, name: str = "") -> Deco
     suffix = PurePath(name).suffix.lower().lstrip(".")
     if name and suffix not in SUFFIXES[kind]:
         notes.append("wrong_suffix")
-    return Decoded(image, kind, tuple(notes))
-
-
-def encode(image: Image8, codec: Codec) -> bytes:
-    """The image [H, W, 3] as a file without metadata; the bytes depend on pixels, codec and Pillow's version only."""
-    picture, out = Image.fromarray(image), io.BytesIO()
-    if codec.format == "png":
-        picture.save(out, "PNG", compress_level=6)
-    elif codec.format == "jpg":
-        picture.save(out, "JPEG", quality=codec.quality, subsampling=0, optimize=True)
-    else:
-        picture.save(out, "WEBP", lossless=True, quality=50, method=2, exact=True)
-    return out.getvalue()
+    return Decoded(image, kind, tuple(notes), (image.shape[0], image.shape[1]))
 
 
 def _checked_format(data: bytes, config: DecodeConfig) -> str:

@@ -23,11 +23,25 @@ class Box(NamedTuple):
     y1: int
 
 
+Point = tuple[float, float]
+
+
+class Landmarks(NamedTuple):
+    """Five points of a face, each x, y in px of the picture; left and right as seen in it."""
+
+    left_eye: Point
+    right_eye: Point
+    nose: Point
+    left_mouth: Point
+    right_mouth: Point
+
+
 class Detection(NamedTuple):
-    """One face: its box in the picture's own px, and the detector's own number for how sure it is."""
+    """One face: its box in the picture's own px, how sure the detector is by its own number, and the face's points."""
 
     box: Box
     confidence: float
+    landmarks: Landmarks | None = None
 
 
 class DetectConfig(BaseModel):

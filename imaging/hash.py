@@ -28,6 +28,12 @@ def perceptual_hash(image: Image8, kind: HashKind = "phash") -> int:
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
+def long_hash(image: Image8, kind: HashKind = "phash") -> int:
+    """The 256-bit hash of an image [H, W, 3]: imagehash's function of that name at 16 x 16, the first bit highest."""
+    bits = getattr(imagehash, kind)(Image.fromarray(image), hash_size=16).hash
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
 def distance_bits(threshold: int | str) -> int:
     """How many of the 64 bits may differ: 4 is 4, "99%" similar is 0 bits, "95%" 3, "90%" 6 (rounded down)."""
     if isinstance(threshold, str):

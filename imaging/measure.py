@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from imaging.decode import Image8
@@ -14,6 +15,7 @@ from imaging.decode import Image8
 SIDE = 128
 COLOUR_SIDE = 64  # small enough that the chroma noise of JPEG averages out
 LIGHTNESS_LEVELS = 16
+FLAT = 2.0  # standard deviation of grey under which a row or column is of one colour
 
 
 class Measures(NamedTuple):
@@ -23,6 +25,7 @@ class Measures(NamedTuple):
     contrast: float
     saturation: float
     sharpness: float
+    border: float
 
 
 class MeasureConfig(BaseModel):
@@ -58,7 +61,7 @@ DEFAULTS = MeasureConfig()
 
 
 def measures(image: Image8) -> Measures:
-    """Four numbers of an image [H, W, 3], on copies shrunk by area.
+    """Five numbers of an image [H, W, 3], on copies shrunk by area.
 
     brightness: mean of grey, 0..255; contrast: its standard deviation, 0..127.5; sharpness: variance of its Laplacian
     (all at 128 px). saturation: how far Lab a and b stray (rms) from their means at the same lightness, at 64 px: a
@@ -72,7 +75,23 @@ def measures(image: Image8) -> Measures:
         contrast=round(float(grey.std()), 3),
         saturation=round(_chroma_spread(_at_most(small, COLOUR_SIDE)), 3),
         sharpness=round(float(laplacian.var()), 3),
+        border=round(_flat_border(np.asarray(grey, np.uint8)), 4),
     )
+
+
+def _flat_border(grey: NDArray[np.uint8]) -> float:
+    """The share of rows and columns, from the edges inwards, that are of one grey."""
+    rows, columns = grey.std(axis=1) < FLAT, grey.std(axis=0) < FLAT
+    height, width = grey.shape
+    if rows.all() or columns.all():
+        return 1.0
+    inner = (height - _run(rows) - _run(rows[::-1])) * (width - _run(columns) - _run(columns[::-1]))
+    return float(1 - inner / (height * width))
+
+
+def _run(flat: NDArray[np.bool_]) -> int:
+    """How many stand at the beginning."""
+    return int(np.argmin(flat))
 
 
 def picture_reason(measured: Measures, config: MeasureConfig = DEFAULTS) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from imaging.cut import resize
-from imaging.decode import Codec, Image8
+from imaging.decode import Image8
+from imaging.encode import Codec
 
 if TYPE_CHECKING:
     import torch

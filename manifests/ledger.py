@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+_POINTS = pa.list_(pa.float32())
 # What each column means is said once, here: `stylegan ledger --help` and docs/guide.md print it.
 COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "id": (pa.string(), "sha256 of the picture's bytes; a face adds _000, _001, ..., a variant of it _a01, ..."),
@@ -20,6 +21,12 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "origin": (pa.string(), "name inside the source, as it came"),
     "licence": (pa.string(), "licence stated by the source"),
     "label": (pa.string(), "class, when the source has classes"),
+    "rating": (
+        pa.string(),
+        "what the source says of its content: g, s, q, e (general, sensitive, questionable, ...)",
+    ),
+    "tags": (pa.string(), "the source's tags, sorted, with a space between them"),
+    "facts": (pa.string(), "what else the source says: a JSON object with sorted keys; `stylegan ledger` unfolds it"),
     "bytes": (pa.int64(), "size of the picture's file"),
     "format": (pa.string(), "JPEG, PNG, ... by content"),
     "notes": (pa.string(), "what decoding had to do: exif_rotated, cmyk, animated, ...; what a variant changes"),
@@ -30,16 +37,29 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "x1": (pa.int32(), ""),
     "y1": (pa.int32(), ""),
     "confidence": (pa.float32(), "detector's own, not comparable between detectors"),
+    "landmarks": (
+        _POINTS,
+        "x, y of the eyes, the nose, the corners of the mouth; each pair left first as seen; px of the upright picture",
+    ),
+    "yaw": (pa.float32(), "degrees that the face looks to the side, 0 = straight ahead (imaging/pose.py)"),
+    "roll": (pa.float32(), "degrees that the line of the eyes is tilted, 0 = level"),
     "cut_x0": (pa.int32(), "the square that is cut, px of the upright picture, half-open"),
     "cut_y0": (pa.int32(), ""),
     "cut_x1": (pa.int32(), ""),
     "cut_y1": (pa.int32(), ""),
+    "quad": (
+        _POINTS,
+        "corners of an aligned cut, x, y from the top left against the clock; cut_x0 ... is then what surrounds it",
+    ),
     "brightness": (pa.float32(), "see imaging/measure.py"),
     "contrast": (pa.float32(), "see imaging/measure.py"),
     "saturation": (pa.float32(), "see imaging/measure.py"),
     "sharpness": (pa.float32(), "see imaging/measure.py"),
+    "border": (pa.float32(), "share of the picture that is a flat border, 0..1 (imaging/measure.py)"),
+    "jpeg_quality": (pa.float32(), "of a JPEG: the quality, 1..100, whose tables are nearest to its own"),
     "hash": (pa.string(), "64-bit perceptual hash, 16 hex digits"),
-    "thumb": (pa.binary(), "32 x 32 grey, the second look before anything is called a duplicate"),
+    "hash256": (pa.string(), "256-bit perceptual hash of the same kind, 64 hex digits"),
+    "thumb": (pa.binary(), "48 x 48 grey, the second look before anything is called a duplicate"),
     "group": (pa.string(), "smallest id among the row's near-duplicates"),
     "keeper": (pa.string(), "id of the row kept for its group"),
     "shard": (pa.string(), "tar that holds the face"),
@@ -53,6 +73,7 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
 SCHEMA = pa.schema([(name, kind) for name, (kind, _) in COLUMNS.items()])
 # Counts, boxes and hashes stay whole numbers where a row has none.
 _WHOLE = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
+_LISTS = [name for name, (kind, _) in COLUMNS.items() if kind == _POINTS]
 _TEXT = [name for name, (kind, _) in COLUMNS.items() if kind == pa.string()]
 
 
@@ -119,6 +140,8 @@ def count_reasons(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
 def _settled(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.copy()
     frame[_TEXT] = frame[_TEXT].astype(object).fillna("").astype("str")
+    for name in _LISTS:  # a column without any is one of floats to pandas
+        frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
     for name, (kind, _) in COLUMNS.items():
         if kind in _WHOLE:
             frame[name] = frame[name].astype(_WHOLE[kind])

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from imaging.augment import CopyConfig, alter
-from imaging.decode import Codec, decode, encode
+from imaging.decode import decode
+from imaging.encode import Codec, encode
 from manifests.ledger import count_reasons, kept, ledger_of, read_ledger, rows_of, variant_id, write_ledger
 from tasks.buckets import Portion, each_bucket
 from tasks.job import Job

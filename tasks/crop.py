@@ -29,7 +29,7 @@ def _asked(job: Job) -> Any:
     return {"crop": manifest.crop, "hash": manifest.dedup.hash, "cascade": cascade}
 
 
-@stage("crop", version=2, config=_asked)
+@stage("crop", version=3, config=_asked)
 def crop_faces(at: Place, pictures: Record) -> Outcome:
     """Find, measure and hash the faces of every picture that has no reason yet."""
     config = at.job.manifest.crop
@@ -83,8 +83,16 @@ def _of_face(face: Face) -> dict[str, Any]:
     x0, y0, x1, y1 = face.detection.box
     box = {"x0": x0, "y0": y0, "x1": x1, "y1": y1, "confidence": face.detection.confidence, "reason": face.reason}
     names = ("cut_x0", "cut_y0", "cut_x1", "cut_y1")
-    return {**box, **_of_look(face.look), **(dict(zip(names, face.square, strict=True)) if face.square else {})}
+    square = dict(zip(names, face.square, strict=True)) if face.square else {}
+    return {**box, **square, **_of_points(face), **_of_look(face.look)}
+
+
+def _of_points(face: Face) -> dict[str, Any]:
+    points = {"landmarks": face.detection.landmarks, "quad": face.quad}
+    flat = {name: [number for point in found for number in point] for name, found in points.items() if found}
+    return {**flat, **(face.pose._asdict() if face.pose else {})}
 
 
 def _of_look(look: Look) -> dict[str, Any]:
-    return {**look.measures._asdict(), "hash": f"{look.hash:016x}", "thumb": look.thumb.tobytes()}
+    hashes = {"hash": f"{look.hash:016x}", "hash256": f"{look.hash256:064x}"}
+    return {**look.measures._asdict(), **hashes, "thumb": look.thumb.tobytes()}

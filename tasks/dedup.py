@@ -15,7 +15,7 @@ from tasks.stage import Outcome, Place, stage
 from tasks.store import Record
 
 
-@stage("dedup", version=2, config=lambda job: job.manifest.dedup)
+@stage("dedup", version=3, config=lambda job: job.manifest.dedup)
 def drop_duplicates(at: Place, faces: Record) -> Outcome:
     """Give near-duplicate rows their group, keeper and reason: pictures first, what is left of the faces then.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from manifests.expression import is_wanted
 from manifests.ledger import count_reasons, ledger_of
 from manifests.sources import FolderSource, Source
 from tasks.buckets import bucket_of, write_buckets
@@ -21,13 +23,18 @@ def _asked(job: Job) -> Any:
     return {
         "buckets": job.manifest.buckets,
         "sources": [
-            {"name": source.name or source.kind, "licence": source.licence, "found": source_fingerprint(source)}
+            {
+                "name": source.name or source.kind,
+                "licence": source.licence,
+                "where": source.where,
+                "found": source_fingerprint(source),
+            }
             for source in job.manifest.sources
         ],
     }
 
 
-@stage("download", version=1, config=_asked)
+@stage("download", version=2, config=_asked)
 def download_pictures(at: Place) -> Outcome:
     """Fetch or find the files of every source and give each a row, bucket by bucket."""
     rows, paths = [], []
@@ -51,17 +58,33 @@ def source_folder(job: Job, source: Source) -> Path:
 
 
 def _row(file: Found, source: Source) -> dict[str, Any]:
+    about = file.about
     return {
         "id": file.id,
         "kind": "picture",
         "picture": file.id,
         "source": source.name or source.kind,
         "origin": file.origin,
-        "licence": source.licence,
+        "licence": about.licence or source.licence,
         "label": file.label or "",
+        "rating": about.rating,
+        "tags": about.tags,
+        "facts": json.dumps(about.facts, sort_keys=True, ensure_ascii=False) if about.facts else "",
         "bytes": file.bytes,
-        "reason": file.reason or ("" if file.bytes else "empty"),
+        "reason": file.reason or _reason(file, source),
     }
+
+
+def _reason(file: Found, source: Source) -> str:
+    if not is_wanted(source.where, about_of(file, source)):
+        return "not_selected"
+    return "" if file.bytes else "empty"
+
+
+def about_of(file: Found, source: Source) -> dict[str, Any]:
+    """What an expression of `where` may ask of a file."""
+    label = {} if file.label is None else {"label": file.label}
+    return {"licence": source.licence, **file.about.named(), **label, "origin": file.origin, "bytes": file.bytes}
 
 
 def _without_copies(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:

@@ -24,7 +24,7 @@ SPLITS = ("train", "held_out")
 SHOWN = ("face", "variant")  # what a training may see
 
 
-@stage("shard", version=2, config=lambda job: job.manifest.shard)
+@stage("shard", version=3, config=lambda job: job.manifest.shard)
 def write_shards(at: Place, selection: Record, faces: Record) -> Outcome:
     """Copy the selection's faces into shards with one index; `faces` is the stage that holds their bytes."""
     ledger = at.job.ledger(selection.buckets)

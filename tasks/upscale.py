@@ -7,9 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from imaging.align import cut_quad, quad_of
 from imaging.cut import cut
-from imaging.decode import Codec, DecodeConfig, decode, encode
+from imaging.decode import DecodeConfig, Image8, decode
 from imaging.detect import Box
+from imaging.encode import Codec, encode
 from imaging.upscale import UpscaleConfig, upscale
 from manifests.ledger import count_reasons, kept, ledger_of, read_ledger, rows_of, write_ledger
 from tasks.assets import find_asset, read_assets
@@ -34,7 +36,7 @@ def _asked(job: Job) -> Any:
     }
 
 
-@stage("upscale", version=1, config=_asked)
+@stage("upscale", version=2, config=_asked)
 def cut_faces(at: Place, faces: Record, pictures: Record) -> Outcome:
     """Cut every kept face from its picture at the target size; only those that are smaller are upscaled."""
     manifest = at.job.manifest
@@ -70,10 +72,18 @@ def cut_bucket(
         for picture, group in wanted.groupby("picture", sort=True):
             image = decode(Path(paths[picture]).read_bytes(), limits).image
             for row in rows_of(group):
-                square = Box(row["cut_x0"], row["cut_y0"], row["cut_x1"], row["cut_y1"])
-                face = upscale(cut(image, square), resolution, config, weights)
+                face = face_at(image, row, resolution, config, weights)
                 rows.append({**row, **place_face(shard, row["id"], encode(face, config.codec), config.codec)})
     write_ledger(ledger_of(rows), folder / "ledger.parquet")
+
+
+def face_at(image: Image8, row: dict[str, Any], size: int, config: UpscaleConfig, weights: Path | None) -> Image8:
+    """The face of a ledger's row at the target size, cut upright or along its quad."""
+    if row["quad"] is None:
+        square = Box(row["cut_x0"], row["cut_y0"], row["cut_x1"], row["cut_y1"])
+        return upscale(cut(image, square), size, config, weights)
+    quad = quad_of(list(row["quad"]))
+    return upscale(cut_quad(image, quad, min(size, max(1, round(quad.side)))), size, config, weights)
 
 
 def place_face(shard: ShardWriter, face_id: str, data: bytes, codec: Codec) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tasks.store import write_file
 
@@ -18,15 +18,41 @@ Progress = Callable[[int, int | None, str], None]
 CHUNK = 1 << 20
 
 
+class About(NamedTuple):
+    """What a source says of a picture beyond its name."""
+
+    rating: str = ""  # g, s, q or e where the source rates
+    tags: str = ""  # with a space between them
+    licence: str = ""  # this picture's own; empty = the source's
+    facts: dict[str, Any] = {}  # whatever else: JSON values by name (score, created_at, Eyeglasses, identity, ...)
+
+    def named(self) -> dict[str, Any]:
+        """Everything by the name under which an expression of `where` asks for it."""
+        return {**self.facts, "rating": self.rating, "tags": self.tags, "licence": self.licence}
+
+
+NOTHING = About()
+
+
 class Found(NamedTuple):
-    """One file as it came."""
+    """One file as it came, or one that a source names and that did not come.
+
+    What did not come has a reason (unreadable, not_selected, missing, unavailable, opted_out, ...), the digest of its
+    origin as id, no bytes, and a path at which nothing lies.
+    """
 
     origin: str  # name inside the source, posix, unique inside it; never to be used as a path
     path: Path  # where its bytes lie now
     id: str  # sha256 of the bytes, hex
     bytes: int
     label: str | None  # class folder, where the source has classes
-    reason: str = ""  # `unreadable`: it is there but cannot be opened, and its id is that of its name
+    reason: str = ""  # why it is no picture of the data set; empty: it may become one
+    about: About = NOTHING
+
+
+def absent(origin: str, path: Path, reason: str, about: About = NOTHING) -> Found:
+    """A row for a picture that the source names and that did not come."""
+    return Found(origin, path, hashlib.sha256(origin.encode()).hexdigest(), 0, None, reason, about)
 
 
 def clean_origin(name: str) -> str:
@@ -96,7 +122,7 @@ def sync_disk() -> None:
 
 def write_found(path: Path, files: Iterable[Found]) -> None:
     """Write down, last of all, what a source gave; the record being there means that all of it is."""
-    lines = [json.dumps([file.origin, str(file.path.relative_to(path.parent)), *file[2:]]) for file in files]
+    lines = [json.dumps([file.origin, os.path.relpath(file.path, path.parent), *file[2:]]) for file in files]
     sync_disk()
     write_file(path, "\n".join(lines).encode())
 
@@ -106,9 +132,15 @@ def read_found(path: Path) -> list[Found] | None:
     if not path.is_file():
         return None
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    files = [Found(origin, path.parent / inside, *rest) for origin, inside, *rest in rows]
-    whole = all(file.path.is_file() and file.path.stat().st_size == file.bytes for file in files)
-    return files if whole else None
+    files = [
+        Found(origin, path.parent / inside, id, size, label, reason, About(*about))
+        for origin, inside, id, size, label, reason, about in rows
+    ]
+    return files if all(_is_whole(file) for file in files) else None
+
+
+def _is_whole(file: Found) -> bool:
+    return bool(file.reason) or (file.path.is_file() and file.path.stat().st_size == file.bytes)
 
 
 def facts_digest(facts: object) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from imaging.decode import Codec, DecodeConfig, Undecodable, decode, encode, sniff
+from imaging.decode import DecodeConfig, Undecodable, decode, sniff
+from imaging.encode import Codec, encode
 
 
 def scene(height: int = 60, width: int = 90, seed: int = 0) -> np.ndarray:

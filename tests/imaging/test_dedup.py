@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from imaging.cut import cut, face_square
-from imaging.decode import Codec, decode, encode
+from imaging.decode import decode
 from imaging.dedup import (
     SIDE,
     DedupConfig,
@@ -22,6 +22,7 @@ from imaging.dedup import (
     thumbnail,
 )
 from imaging.detect import Box, DetectConfig, detect_faces
+from imaging.encode import Codec, encode
 from imaging.hash import perceptual_hash
 
 SAME_PHOTOGRAPHS = [  # by eye: the same picture at another size or with other edges
@@ -70,7 +71,7 @@ def test_a_smile_makes_another_picture(realdata: Path) -> None:
 def test_a_smile_makes_another_face(realdata: Path) -> None:
     faces = []
     for image in london(realdata):
-        for box, _ in detect_faces(image, DetectConfig(max_side=640, min_size=30)):
+        for box, *_ in detect_faces(image, DetectConfig(max_side=640, min_size=30)):
             square = face_square(box, image.shape[:2])
             assert square is not None
             faces.append(cut(image, square))
@@ -121,7 +122,7 @@ def test_a_planted_change_is_found(realdata: Path, change: str, least: float) ->
 def test_a_face_box_that_jitters_between_copies_is_found(realdata: Path, jitter: float, least: float) -> None:
     random, faces, again = np.random.default_rng(0), [], []
     for image in portraits(realdata, 10):
-        for box, _ in detect_faces(image, DetectConfig(max_side=320))[:1]:
+        for box, *_ in detect_faces(image, DetectConfig(max_side=320))[:1]:
             move = random.uniform(-jitter, jitter, 3) * (box.x1 - box.x0)
             x0, y0 = box.x0 + round(move[0]), box.y0 + round(move[1])
             side = box.x1 - box.x0 + round(move[2])

@@ -1,54 +1,39 @@
-"""Where pictures come from, as a manifest says it: a folder, an archive, another project's set, our own drawings."""
+"""Sources that are files: a folder, an archive, another project's set, our own drawings."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from imaging.toon import ToonConfig
-
-_STRICT = ConfigDict(extra="forbid", frozen=True)
-
-Pattern = Annotated[str, Field(min_length=1)]
-_Globs = Field(description="shell patterns on the name in the source, in any case; * crosses folders: *.jpg")
-_Labels = Field(description="folders = the class of a picture is the folder it lies in; none = no classes")
-_Name = Field("", pattern=r"^[a-z0-9_-]{0,64}$", description="name in the ledger's source column; empty = its kind")
+from manifests.sources.asked import Globs, Labels, Pattern, SourceConfig
 
 
-class FolderSource(BaseModel):
+class FolderSource(SourceConfig):
     """Pictures in a folder, nested and of any type; they stay where they are and are only read."""
 
-    model_config = _STRICT
     kind: Literal["folder"]
-    name: str = _Name
     path: str = Field(min_length=1, description="the folder, absolute or from the current directory; ~ is home")
-    include: Annotated[tuple[Pattern, ...], _Globs] = ("*",)
-    exclude: Annotated[tuple[Pattern, ...], _Globs] = ()
-    labels: Annotated[Literal["none", "folders"], _Labels] = "none"
-    licence: str = Field("", description="licence of the pictures, copied into each row of the ledger")
-    attribution: str = Field("", description="who must be named")
+    include: Annotated[tuple[Pattern, ...], Globs] = ("*",)
+    exclude: Annotated[tuple[Pattern, ...], Globs] = ()
+    labels: Labels = "none"
 
 
-class PackedSource(BaseModel):
+class PackedSource(SourceConfig):
     """One file that holds pictures and lies here or behind http(s): where it is, what it may hold, on what terms."""
 
-    model_config = _STRICT
     not_pictures: ClassVar[tuple[str, ...]] = ()  # members that are read for what they say of the others
-    kind: str
-    name: str = _Name
     urls: tuple[str, ...] = Field(min_length=1, description="http(s) URLs or local paths of one file, tried in turn")
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="digest of the archive, hex")
     md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}$", description="where only that is public, hex")
     bytes: int | None = Field(None, gt=0, description="size of the archive")
     count: int | None = Field(None, gt=0, description="pictures that it must hold; any other number is an error")
-    members: Annotated[tuple[Pattern, ...], _Globs] = ("*",)
+    members: Annotated[tuple[Pattern, ...], Globs] = ("*",)
     max_member_bytes: int = Field(512 * 2**20, gt=0, description="an archive with a larger member is refused as a bomb")
     max_total_bytes: int = Field(256 * 2**30, gt=0, description="an archive that unpacks to more is refused")
     max_ratio: float = Field(200.0, gt=1, description="or to more times its own size (above 64 MiB)")
-    licence: str = Field("", description="licence of the pictures, copied into each row of the ledger")
-    attribution: str = Field("", description="who must be named")
     terms: str = Field("", description="what one agrees to by downloading; a text here makes terms_ack necessary")
     terms_ack: bool = Field(False, description="true = the terms are read and accepted")
     seen: str = Field("", description="when and where these facts were last checked")
@@ -67,7 +52,7 @@ class ArchiveSource(PackedSource):
     """Pictures in a zip, tar or tar.gz (told by content) that lies here or behind http(s)."""
 
     kind: Literal["archive"]
-    labels: Annotated[Literal["none", "folders"], _Labels] = "none"
+    labels: Labels = "none"
 
 
 class NvidiaZipSource(PackedSource):
@@ -77,32 +62,20 @@ class NvidiaZipSource(PackedSource):
     kind: Literal["nvidia-zip"]
 
 
-class LmdbSource(BaseModel):
+class LmdbSource(SourceConfig):
     """Pictures in an LMDB, one a value, as LSUN and rosinality's StyleGANs keep them."""
 
-    model_config = _STRICT
     kind: Literal["lmdb"]
-    name: str = _Name
     path: str = Field(min_length=1, description="the folder with data.mdb in it; ~ is home")
     keys: Annotated[
         tuple[Pattern, ...], Field(description="shell patterns on the keys: 256-* is one size of rosinality's")
     ] = ("*",)
-    licence: str = Field("", description="licence of the pictures, copied into each row of the ledger")
-    attribution: str = Field("", description="who must be named")
 
 
-class ToonSource(ToonConfig):
+class ToonSource(SourceConfig, ToonConfig):
     """Scenes with cartoon faces that are drawn here, every fault of real data planted among them."""
 
-    model_config = _STRICT
     kind: Literal["toon"]
-    name: str = _Name
     seed: int = Field(0, ge=0, lt=2**63, description="picture i is a function of the seed and i alone")
     workers: int = Field(0, ge=0, le=256, description="processes that draw, 0 = one a core; changes no picture")
     licence: str = Field("CC0-1.0", description="licence of the pictures, copied into each row of the ledger")
-    attribution: str = Field("", description="who must be named")
-
-
-Source = Annotated[
-    FolderSource | ArchiveSource | NvidiaZipSource | LmdbSource | ToonSource, Field(discriminator="kind")
-]
