@@ -72,19 +72,32 @@ def _scan_end(data: bytes, position: int) -> tuple[int, str]:
         position += 1 if marker == 0xFF else 2
 
 
-def ends_in_fill(data: bytes, scan_end: int, picture: Image.Image) -> bool:
+def ends_in_fill(data: bytes, scan_end: int, picture: Image.Image, reduced: int = 1) -> bool:
     """Whether the lower rows of a baseline JPEG were not in the file: decoders then fill them with FILL.
 
-    picture is the decoded one. A lower border that really is of that grey hides nothing: without the last bytes
-    of the scan it looks the same but for its very end. Where it was filled in, the last bytes belong to the picture
-    above it, and that changes. One-channel JPEGs pass: the test pack counts one as valid, and grey leaves later.
+    picture is the decoded one, at 1/reduced. A lower border that really is of that grey hides nothing: without the
+    last bytes of the scan it looks the same but for its very end. Where it was filled in, the last bytes belong to
+    the picture above it, and that changes. One-channel JPEGs pass: the test pack counts one as valid, and grey
+    leaves later.
     """
+    if picture.mode != "RGB" or scan_end < TAKEN or not _is_flat_below(picture, reduced):
+        return False
+    if reduced > 1:  # at an eighth only the means of blocks are seen: the rare suspect is looked at whole
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as whole:
+            return ends_in_fill(data, scan_end, whole)
     width, height = picture.size
-    if picture.mode != "RGB" or height <= FLAT_ROWS or scan_end < TAKEN:
-        return False
-    if picture.crop((0, height - FLAT_ROWS, width, height)).getextrema() != ((FILL, FILL),) * 3:
-        return False
     shorter = data[: scan_end - TAKEN].rstrip(b"\xff") + b"\xff\xd9"
     above = (0, 0, width, height - FLAT_ROWS)
     with Image.open(io.BytesIO(shorter), formats=("JPEG",)) as rest:
         return ImageChops.difference(rest.crop(above), picture.crop(above)).getbbox() is not None
+
+
+def _is_flat_below(picture: Image.Image, reduced: int) -> bool:
+    """Whether the last FLAT_ROWS rows are FILL; of a reduced picture the whole blocks among them."""
+    width, height = picture.size
+    if height * reduced <= FLAT_ROWS:
+        return False
+    first = (
+        height - FLAT_ROWS if reduced == 1 else -(-(height * reduced - FLAT_ROWS) // FLAT_ROWS) * FLAT_ROWS // reduced
+    )
+    return picture.crop((0, first, width, height)).getextrema() == ((FILL, FILL),) * 3

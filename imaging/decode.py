@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imaging.damage import ends_in_fill, jpeg_damage, png_damage
 
+REDUCTIONS = (1, 2, 4, 8)
+LEAST_SIDE = 32  # px: no picture is reduced below it
+
 Image8 = NDArray[np.uint8]
 
 SUFFIXES = {
@@ -99,18 +102,23 @@ def sniff(data: bytes) -> str | None:
     return None
 
 
-def decode(data: bytes, config: DecodeConfig = DEFAULTS, name: str = "") -> Decoded:
+def decode(data: bytes, config: DecodeConfig = DEFAULTS, name: str = "", reduced: int = 1) -> Decoded:
     """The first frame of a picture file as sRGB, upright, 8 bit, three channels.
 
     Raises Undecodable for anything else: empty, unknown, damaged, truncated, over the limits.
+    reduced 2, 4 or 8 asks for a JPEG at that part of its size, by fewer coefficients of each block: the shorter side
+    stays at least LEAST_SIDE, other formats come at full size, and the result says which it is. What is refused at
+    full size is refused reduced.
     Notes say what was done: exif_rotated, icc_converted, icc_broken, cmyk, lab, palette, alpha_flattened, grey_channel,
     16_bit, animated (first frame), multi_page (first page), wrong_suffix (only when the file's name is given).
     """
+    if reduced not in REDUCTIONS:
+        raise ValueError(f"reduced={reduced}: codecs reduce by one of {REDUCTIONS}")
     kind = _checked_format(data, config)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image, notes = _read(data, kind, config)
+            found = _read(data, kind, config, reduced)
     except Undecodable:
         raise
     except Image.DecompressionBombError as error:  # by Pillow's own guard, while it reads the header
@@ -119,8 +127,8 @@ def decode(data: bytes, config: DecodeConfig = DEFAULTS, name: str = "") -> Deco
         raise Undecodable(f"{kind} does not decode: {_short(error)}") from error
     suffix = PurePath(name).suffix.lower().lstrip(".")
     if name and suffix not in SUFFIXES[kind]:
-        notes.append("wrong_suffix")
-    return Decoded(image, kind, tuple(notes), (image.shape[0], image.shape[1]))
+        return found._replace(notes=(*found.notes, "wrong_suffix"))
+    return found
 
 
 def _checked_format(data: bytes, config: DecodeConfig) -> str:
@@ -137,7 +145,7 @@ def _checked_format(data: bytes, config: DecodeConfig) -> str:
     return kind
 
 
-def _read(data: bytes, kind: str, config: DecodeConfig) -> tuple[Image8, list[str]]:
+def _read(data: bytes, kind: str, config: DecodeConfig, reduced: int) -> Decoded:
     notes: list[str] = []
     with Image.open(io.BytesIO(data), formats=(kind,)) as picture:
         width, height = picture.size
@@ -146,13 +154,29 @@ def _read(data: bytes, kind: str, config: DecodeConfig) -> tuple[Image8, list[st
         if getattr(picture, "is_animated", False):
             notes.append("multi_page" if kind in ("TIFF", "JPEG") else "animated")
             picture.seek(0)
+        reduced = _reduce(picture, reduced) if kind == "JPEG" else 1
         picture.load()
-        if kind == "JPEG" and ends_in_fill(data, jpeg_damage(data)[1], picture):
+        if kind == "JPEG" and ends_in_fill(data, jpeg_damage(data)[1], picture, reduced):
             raise Undecodable("the JPEG is cut off: its lower part is not in the file")
         flat = _flatten(
             _to_srgb(_to_8_bit(picture, data, notes), picture.info.get("icc_profile"), notes), config, notes
         )
-        return np.array(_upright(flat, picture, notes)), notes
+        turn = _TURNS.get(_orientation(picture, notes))
+        if turn is None:
+            return Decoded(np.array(flat), kind, tuple(notes), (height, width), reduced)
+        notes.append("exif_rotated")
+        size = (width, height) if turn in _SIDEWAYS else (height, width)
+        return Decoded(np.array(flat.transpose(turn)), kind, tuple(notes), size, reduced)
+
+
+def _reduce(picture: Image.Image, wanted: int) -> int:
+    """Have a JPEG decoded at 1/wanted, or at the next larger size that leaves LEAST_SIDE; the factor that it is."""
+    side = min(picture.size)
+    while wanted > 1 and side < LEAST_SIDE * wanted:
+        wanted //= 2
+    if wanted > 1:  # Pillow takes the largest factor that leaves the size asked for
+        picture.draft(None, (picture.width // wanted, picture.height // wanted))
+    return wanted
 
 
 def _to_8_bit(picture: Image.Image, data: bytes, notes: list[str]) -> Image.Image:
@@ -255,18 +279,16 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 
 
-def _upright(flat: Image.Image, source: Image.Image, notes: list[str]) -> Image.Image:
+def _orientation(source: Image.Image, notes: list[str]) -> int | None:
     try:
-        orientation = source.getexif().get(0x0112, 1)
+        orientation: int | None = source.getexif().get(0x0112)
     except DAMAGE:
         notes.append("exif_broken")
-        return flat
-    if orientation not in _TURNS:
-        return flat
-    notes.append("exif_rotated")
-    return flat.transpose(_TURNS[orientation])
+        return None
+    return orientation
 
 
 def _short(error: BaseException) -> str:
