@@ -282,12 +282,12 @@ _TURNS = {
 _SIDEWAYS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 
 
-def _orientation(source: Image.Image, notes: list[str]) -> int | None:
+def _orientation(source: Image.Image, notes: list[str]) -> int:
     try:
-        orientation: int | None = source.getexif().get(0x0112)
+        orientation: int = source.getexif().get(0x0112, 1)
     except DAMAGE:
         notes.append("exif_broken")
-        return None
+        return 1
     return orientation
 
 
