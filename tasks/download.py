@@ -15,6 +15,7 @@ from manifests.sources import FolderSource, Source
 from tasks.buckets import bucket_of, write_buckets
 from tasks.job import Job
 from tasks.sources import SOURCES, Found, source_fingerprint
+from tasks.sources.found import known_of
 from tasks.stage import Outcome, Place, stage
 from tasks.store import Bucket, digest_of
 
@@ -39,9 +40,9 @@ def download_pictures(at: Place) -> Outcome:
     """Fetch or find the files of every source and give each a row, bucket by bucket."""
     rows, paths = [], []
     for source in at.job.manifest.sources:
-        found = list(SOURCES[source.kind](source, source_folder(at.job, source), at.progress))
-        rows += [_row(file, source) for file in found]
-        paths += [{"id": file.id, "path": str(file.path)} for file in found]
+        for file in SOURCES[source.kind](source, source_folder(at.job, source), at.progress):
+            rows.append(_row(file, source))
+            paths.append({"id": file.id, "path": str(file.path)})
     ledger = ledger_of(_without_copies(rows))
     buckets = write_buckets(at, ledger)
     _write_paths(at, buckets, pd.DataFrame(paths).drop_duplicates("id"))
@@ -83,17 +84,18 @@ def _reason(file: Found, source: Source) -> str:
 
 def about_of(file: Found, source: Source) -> dict[str, Any]:
     """What an expression of `where` may ask of a file."""
-    label = {} if file.label is None else {"label": file.label}
-    return {"licence": source.licence, **file.about.named(), **label, "origin": file.origin, "bytes": file.bytes}
+    return {**known_of(source, file.origin, file.about, file.label), "bytes": file.bytes}
 
 
 def _without_copies(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
     """Of files with the same bytes the first by source and name stays, in whatever order they came."""
     seen: set[str] = set()
     for row in sorted(rows, key=lambda row: (row["id"], row["source"], row["origin"])):
-        copy = row["id"] in seen and not row["reason"]
+        if row["reason"]:  # what is not kept anyway stands for nobody
+            yield row
+            continue
+        yield {**row, "reason": f"duplicate_of:{row['id']}"} if row["id"] in seen else row
         seen.add(row["id"])
-        yield {**row, "reason": f"duplicate_of:{row['id']}"} if copy else row
 
 
 def _write_paths(at: Place, buckets: dict[str, Bucket], paths: pd.DataFrame) -> None:

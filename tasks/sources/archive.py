@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from manifests.sources import ArchiveSource, PackedSource
@@ -13,6 +14,9 @@ from tasks.sources.found import (
     Found,
     Origins,
     Progress,
+    Said,
+    Say,
+    absent,
     class_label,
     clean_origin,
     facts_digest,
@@ -26,8 +30,6 @@ from tasks.sources.transfer import PATIENCE, Patience, fetch, is_url
 from tasks.sources.unpack import Limits, Unpacking
 
 logger = logging.getLogger(__name__)
-
-ClassOf = Callable[[str], str | None]  # the class of a member, by its clean name
 
 
 def check_archive(config: PackedSource) -> None:
@@ -60,18 +62,29 @@ def find_in_archive(
     record = work / f"found-{facts_digest(archive_fingerprint(config))}.jsonl"
     if (files := read_found(record)) is None:
         archive = obtain(config, work, progress, patience)
-        files = unpack(config, archive, work, progress, lambda name: class_label(name, config.labels))
+        files = unpack(config, archive, work, progress, lambda name: Said(class_label(name, config.labels)))
         write_found(record, files)
     return iter(files)
 
 
-def unpack(config: PackedSource, archive: Path, work: Path, progress: Progress, class_of: ClassOf) -> list[Found]:
-    """The wanted members of an archive that lies here, under the names of their contents in `work`."""
-    unpacking = Unpacking(archive, limits_of(config), lambda name: _wanted(clean_origin(name), config))
+def unpack(config: PackedSource, archive: Path, work: Path, progress: Progress, say: Say) -> list[Found]:
+    """The wanted members of an archive that lies here, under the names of their contents in `work`.
+
+    A member for which `say` has a reason is not unpacked; one whose md5 is not the one that was said is `wrong_bytes`.
+    """
     origins, files = Origins(), list[Found]()
+
+    def takes(name: str) -> bool:
+        origin = clean_origin(name)
+        if not _wanted(origin, config):
+            return False
+        if reason := (said := say(origin)).reason:
+            files.append(absent(origins.give(name), archive, reason, said.about)._replace(label=said.label))
+        return not reason
+
+    unpacking = Unpacking(archive, limits_of(config), takes)
     for name, data in unpacking:
-        digest, path = keep_bytes(data, work)
-        files.append(Found(origins.give(name), path, digest, len(data), class_of(clean_origin(name))))
+        files.append(_unpacked(name, data, say(clean_origin(name)), origins, work))
         if len(files) % 100 == 0:
             progress(len(files), config.count, "files")
     progress(len(files), len(files), "files")
@@ -80,6 +93,13 @@ def unpack(config: PackedSource, archive: Path, work: Path, progress: Progress, 
         logger.warning("%s: left out: %s", archive, skipped)
     _judge_count(config, archive, len(files), skipped)
     return files
+
+
+def _unpacked(name: str, data: bytes, said: Said, origins: Origins, work: Path) -> Found:
+    digest, path = keep_bytes(data, work)
+    wrong = bool(said.md5) and hashlib.md5(data, usedforsecurity=False).hexdigest() != said.md5
+    reason = "wrong_bytes" if wrong else ""
+    return Found(origins.give(name), path, digest, len(data), said.label, reason, said.about)
 
 
 def limits_of(config: PackedSource) -> Limits:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from manifests.expression import is_wanted, names_in
+from manifests.sources import SourceConfig
 from tasks.store import write_file
 
 # progress(done, total or None where nobody knows, unit: "bytes" | "files" | "pictures")
@@ -53,6 +55,31 @@ class Found(NamedTuple):
 def absent(origin: str, path: Path, reason: str, about: About = NOTHING) -> Found:
     """A row for a picture that the source names and that did not come."""
     return Found(origin, path, hashlib.sha256(origin.encode()).hexdigest(), 0, None, reason, about)
+
+
+class Said(NamedTuple):
+    """What is known of a picture before its bytes are read."""
+
+    label: str | None = None
+    about: About = NOTHING
+    reason: str = ""  # why its bytes need not be read (not_selected); empty = they are
+    md5: str = ""  # what its bytes must have, hex; empty = anything
+
+
+Say = Callable[[str], Said]  # what a source says of the picture of this clean name
+
+
+def known_of(config: SourceConfig, origin: str, about: About, label: str | None = None) -> dict[str, Any]:
+    """What an expression of `where` may ask of a picture before it is read: all but its size."""
+    licence = about.licence or config.licence
+    return {**about.named(), "licence": licence, **({} if label is None else {"label": label}), "origin": origin}
+
+
+def reason_before(config: SourceConfig, origin: str, about: About, label: str | None = None) -> str:
+    """`not_selected` where the source's expression says no whatever the picture's bytes are; else nothing."""
+    if "bytes" in names_in(config.where):  # nobody knows them before they are read
+        return ""
+    return "" if is_wanted(config.where, known_of(config, origin, about, label)) else "not_selected"
 
 
 def clean_origin(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from manifests.sources import NvidiaZipSource
 from tasks.errors import IntegrityError
 from tasks.sources.archive import identity, limits_of, obtain, unpack
-from tasks.sources.found import Found, Progress, clean_origin, facts_digest, read_found, write_found
+from tasks.sources.found import Found, Progress, Said, clean_origin, facts_digest, read_found, write_found
 from tasks.sources.transfer import PATIENCE, Patience
 from tasks.sources.unpack import Unpacking
 
@@ -35,7 +35,7 @@ def find_in_nvidia_zip(
     if (files := read_found(record)) is None:
         archive = obtain(config, work, progress, patience)
         classes = read_classes(config, archive)
-        files = unpack(config, archive, work, progress, classes.get if classes else lambda name: None)
+        files = unpack(config, archive, work, progress, lambda name: Said(classes.get(name) if classes else None))
         _judge_classes(archive, files, classes)
         write_found(record, files)
     return iter(files)
