@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from imaging.toon import ToonConfig
-from manifests.sources.asked import Globs, Labels, Pattern, SourceConfig
+from manifests.sources.asked import Globs, Labels, MirroredFile, Pattern, SourceConfig, Terms, UnpackLimits
 
 
 class FolderSource(SourceConfig):
@@ -21,31 +20,12 @@ class FolderSource(SourceConfig):
     labels: Labels = "none"
 
 
-class PackedSource(SourceConfig):
+class PackedSource(SourceConfig, MirroredFile, Terms, UnpackLimits):
     """One file that holds pictures and lies here or behind http(s): where it is, what it may hold, on what terms."""
 
     not_pictures: ClassVar[tuple[str, ...]] = ()  # members that are read for what they say of the others
-    urls: tuple[str, ...] = Field(min_length=1, description="http(s) URLs or local paths of one file, tried in turn")
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="digest of the archive, hex")
-    md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}$", description="where only that is public, hex")
-    bytes: int | None = Field(None, gt=0, description="size of the archive")
     count: int | None = Field(None, gt=0, description="pictures that it must hold; any other number is an error")
     members: Annotated[tuple[Pattern, ...], Globs] = ("*",)
-    max_member_bytes: int = Field(512 * 2**20, gt=0, description="an archive with a larger member is refused as a bomb")
-    max_total_bytes: int = Field(256 * 2**30, gt=0, description="an archive that unpacks to more is refused")
-    max_ratio: float = Field(200.0, gt=1, description="or to more times its own size (above 64 MiB)")
-    terms: str = Field("", description="what one agrees to by downloading; a text here makes terms_ack necessary")
-    terms_ack: bool = Field(False, description="true = the terms are read and accepted")
-    seen: str = Field("", description="when and where these facts were last checked")
-
-    @field_validator("urls")
-    @classmethod
-    def _known_scheme(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
-        for url in urls:
-            scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url)
-            if not url.strip() or (scheme and scheme[1].lower() not in ("http", "https")):
-                raise ValueError(f"{url!r} is neither an http(s) URL nor a local path")
-        return urls
 
 
 class ArchiveSource(PackedSource):
