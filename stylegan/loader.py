@@ -1,8 +1,8 @@
 """Real pictures for every step of a training: decoded ahead by threads, kept decoded where they fit.
 
-Which faces a step shows is a function of the seed and of the images seen before (stylegan.random.batch_indices), so
-the loader has no position to save or to restore: a resumed training asks for the same numbers again. What was decoded
-ahead or kept changes the time it takes, never what comes.
+Which faces a step shows is a function of the seed, of the images seen before and of the faces' weights, if they have
+any (stylegan.random.batch_indices), so the loader has no position to save or to restore: a resumed training asks for
+the same numbers again. What was decoded ahead or kept changes the time it takes, never what comes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from stylegan.config import TrainConfig
 from stylegan.faces import Faces, Picture
-from stylegan.random import batch_indices, generator
+from stylegan.random import Shares, batch_indices, generator
 
 AHEAD = 2  # batches decoded before they are asked for: one while the step works, one against a slow disk
 MOST_WORKERS = 16
@@ -102,6 +103,7 @@ class Loader:
     def __init__(self, faces: Faces, config: TrainConfig, device: torch.device) -> None:
         self.faces, self.config, self.device = faces, config, device
         self.labels = check_labels(faces, config.network.num_labels)
+        self._shares = None if faces.weights is None else Shares(faces.weights)
         shape = (len(faces), *faces.image(0).shape)
         self.cache = choose_cache(config.cache, int(np.prod(shape, dtype=np.int64)), device)
         if os.environ.get("RANK", "0") == "0":
@@ -140,7 +142,7 @@ class Loader:
         asked = {positions.tobytes(): self._begin(positions) for positions in ahead}
         self._ahead = asked
         now = asked[ahead[0].tobytes()]
-        pixels = self._mirrored(self._fetched(now), step, count, chosen)
+        pixels = as_planes(self._fetched(now), self._mirrored(step, count)[chosen])
         self._samples += len(chosen)
         self._own += time.perf_counter() - begin - (self._waited - waited)
         return Batch(pixels, self._one_hot(now.positions))
@@ -153,7 +155,7 @@ class Loader:
         return speed
 
     def _positions(self, images_seen: int, count: int, rows: Tensor) -> Positions:
-        return batch_indices(self.config.seed, images_seen, count, len(self.faces))[rows].numpy()
+        return batch_indices(self.config.seed, images_seen, count, len(self.faces), self._shares)[rows].numpy()
 
     def _begin(self, positions: Positions) -> _Ahead:
         """Start to decode what of a batch is not there yet, unless that was done."""
@@ -168,7 +170,7 @@ class Loader:
         return self.faces.pictures(positions), time.perf_counter() - begin
 
     def _fetched(self, batch: _Ahead) -> Tensor:
-        """The pictures of a batch as they lie in the shards, uint8 [N, C, H, W] on the device."""
+        """The pictures of a batch as they lie in the shards, uint8 [N, H, W, C] on the device."""
         begin = time.perf_counter()
         parts = [part.result() for part in batch.decoded]
         self._waited += time.perf_counter() - begin
@@ -177,7 +179,7 @@ class Loader:
         pictures = self._placed(batch, decoded)
         if self.device.type == "cuda" and pictures.device.type == "cpu":
             pictures = pictures.pin_memory().to(self.device, non_blocking=True)
-        return pictures.permute(0, 3, 1, 2).contiguous()
+        return pictures
 
     def _placed(self, batch: _Ahead, decoded: Tensor | None) -> Tensor:
         """The pictures of a batch in its order, [N, H, W, C]; what was decoded for it is kept if anything is."""
@@ -190,18 +192,31 @@ class Loader:
             self._kept[batch.missing] = True
         return self._table.index_select(0, torch.from_numpy(batch.positions).to(place))
 
-    def _mirrored(self, pixels: Tensor, step: int, count: int, rows: Tensor) -> Tensor:
-        """The same, half of it left for right; drawn for the whole batch, whoever has which rows of it."""
+    def _mirrored(self, step: int, count: int) -> Tensor:
+        """Which images of a step are left for right, bool [count]; drawn for all, whoever has which rows of them."""
         if not self.config.mirror:
-            return pixels
-        draw = torch.rand(count, generator=generator(self.config.seed, "mirror", step))[rows].to(self.device)
-        return torch.where((draw < 0.5)[:, None, None, None], pixels.flip(3), pixels)
+            return torch.zeros(count, dtype=torch.bool)
+        return torch.rand(count, generator=generator(self.config.seed, "mirror", step)) < 0.5
 
     def _one_hot(self, positions: Positions) -> Tensor | None:
         if self.labels is None:
             return None
         labels = self.labels[torch.from_numpy(positions)]
         return F.one_hot(labels, self.config.network.num_labels).float().to(self.device)
+
+
+def as_planes(pictures: Tensor, mirrored: Tensor) -> Tensor:
+    """Pictures [N, H, W, C] uint8 as networks take them, [N, C, H, W]; mirrored where `mirrored`, bool [N], says so."""
+    if pictures.device.type != "cpu":
+        planes = pictures.permute(0, 3, 1, 2).contiguous()
+        return torch.where(mirrored.to(planes.device)[:, None, None, None], planes.flip(3), planes)
+    # torch's strided copies take 170 us for a picture of 256 px, half as long as decoding it; OpenCV's 10.
+    n, height, width, channels = pictures.shape
+    planes = torch.empty(n, channels, height, width, dtype=torch.uint8)
+    for picture, target, mirror in zip(pictures.numpy(), planes.numpy(), mirrored.tolist(), strict=True):
+        source = cv2.flip(picture, 1).reshape(picture.shape) if mirror else picture
+        cv2.split(source, list(target))
+    return planes
 
 
 def check_labels(faces: Faces, num_labels: int) -> Tensor | None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import hashlib
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -31,18 +33,52 @@ def generator(
     return torch.Generator(device=device).manual_seed(key_hash(seed, purpose, step, rank))
 
 
+class Shares:
+    """How often faces are shown beside one another: by their weights, once an epoch on average.
+
+    Made once for a data set: it is told from others by what it is, not by its numbers.
+    """
+
+    def __init__(self, weights: npt.NDArray[np.float64]) -> None:
+        total = np.cumsum(weights, dtype=np.float64)
+        self._ends = total / total[-1] * len(weights)  # of every face's stretch on a line as long as the epoch
+
+    def places(self, offset: float) -> npt.NDArray[np.int64]:
+        """The faces of one epoch in ascending order, each as often as whole numbers plus the offset lie in its stretch.
+
+        Systematic sampling: of a share s a face has floor(s) or ceil(s) places, s on average over offsets in [0, 1).
+        """
+        passed = np.floor(self._ends + offset).astype(np.int64)
+        return np.repeat(np.arange(len(passed)), np.diff(passed, prepend=0))
+
+
 @functools.lru_cache(maxsize=2)  # an epoch's order is asked for at every step of it; nobody writes into it
-def data_order(seed: int, epoch: int, count: int) -> Tensor:
-    """The order in which one epoch shows its faces: a permutation of range(count), int64 [count]."""
-    return torch.randperm(count, generator=generator(seed, "order", epoch))
+def data_order(seed: int, epoch: int, count: int, shares: Shares | None = None) -> Tensor:
+    """The order in which one epoch shows its faces, int64 [count]: each once, or by their shares."""
+    order = torch.randperm(count, generator=generator(seed, "order", epoch))
+    return order if shares is None else torch.from_numpy(shares.places(epoch_offset(seed, epoch)))[order]
 
 
-def batch_indices(seed: int, first_image: int, batch: int, count: int) -> Tensor:
+def epoch_offset(seed: int, epoch: int) -> float:
+    """Where systematic sampling begins in an epoch, in [0, 1).
+
+    Steps of the golden ratio from a keyed start spread as evenly as can be: after any number of epochs a face was
+    shown as often as its share asks, give or take a few. Whole multiples of 2^-24, so that no sum with it is rounded.
+    """
+    golden = 10368889  # of 2^24
+    return (key_hash(seed, "shares") + epoch * golden) % 2**24 / 2**24
+
+
+def batch_indices(seed: int, first_image: int, batch: int, count: int, shares: Shares | None = None) -> Tensor:
     """Which faces the next batch shows, int64 [batch], given how many images were seen before.
 
-    Epochs follow one another without a gap: a batch may end one and begin the next, so nothing is dropped.
+    Epochs of `count` places follow one another without a gap: a batch may end one and begin the next, so nothing is
+    dropped. Without shares every face has one place in each.
     """
     positions = torch.arange(first_image, first_image + batch)
-    epochs = positions // count
-    orders = {e: data_order(seed, e, count) for e in set(epochs.tolist())}
-    return torch.stack([orders[int(p) // count][int(p) % count] for p in positions])
+    epochs, places = positions // count, positions % count
+    chosen = torch.empty(batch, dtype=torch.int64)
+    for epoch in set(epochs.tolist()):
+        rows = epochs == epoch
+        chosen[rows] = data_order(seed, epoch, count, shares)[places[rows]]
+    return chosen

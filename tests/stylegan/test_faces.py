@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -9,11 +10,12 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from PIL import Image
 
 from stylegan import faces as faces_module
 from stylegan.config import TrainConfig
-from stylegan.faces import Faces
-from stylegan.loader import Loader, available_memory, choose_cache
+from stylegan.faces import Faces, decode
+from stylegan.loader import Loader, as_planes, available_memory, choose_cache
 from stylegan.phases import batch_parts, rank_rows
 from stylegan.random import batch_indices, generator
 from stylegan.ranks import Ranks
@@ -234,3 +236,64 @@ def test_faces_kept_on_the_device_are_those_of_the_shards(shards: Path) -> None:
     with Loader(faces, config(), CPU) as plain, Loader(faces, config(cache="device"), cuda) as kept:
         for step in range(12):
             assert torch.equal(kept.batch(8 * step, step, 8).pixels.cpu(), plain.batch(8 * step, step, 8).pixels)
+
+
+def real_jpegs(realdata: Path, part: str, count: int) -> list[bytes]:
+    with zipfile.ZipFile(realdata / part) as archive:
+        return [archive.read(name) for name in archive.namelist()[:count]]
+
+
+@pytest.mark.parametrize("part", ["aligned_human_128/part-00.zip", "anime_faces_96/part-00.zip"])
+def test_real_jpegs_have_the_pixels_that_pillow_and_opencv_give_them(realdata: Path, part: str) -> None:
+    for data in real_jpegs(realdata, part, 150):
+        with Image.open(io.BytesIO(data)) as picture:
+            pillows, grey = np.asarray(picture.convert("RGB")), picture.mode == "L"
+            picture.draft("L", None)
+            pillows_grey = np.asarray(picture.convert("L"))
+        ours = decode(data, 3)
+        opencvs = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        assert np.array_equal(ours, pillows)
+        assert np.array_equal(ours, opencvs)
+        if grey:
+            assert np.array_equal(decode(data, 1)[..., 0], pillows_grey)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_every_kind_of_jpeg_has_pillows_pixels(subsampling: int, progressive: bool) -> None:
+    pixels, out = cv2.GaussianBlur(a_picture(3, 3, size=61), (5, 5), 0), io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=83, subsampling=subsampling, progressive=progressive)
+    assert np.array_equal(decode(out.getvalue(), 3), np.asarray(Image.open(out)))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_grey_and_coloured_jpegs_give_as_many_channels_as_are_asked_for(channels: int) -> None:
+    for mode in ("L", "RGB"):
+        out = io.BytesIO()
+        Image.fromarray(a_picture(4, 3, size=16)).convert(mode).save(out, "JPEG", quality=95)
+        picture = decode(out.getvalue(), channels)
+        assert picture is not None
+        assert picture.shape == (16, 16, channels)
+        if channels in (2, 4):
+            assert (picture[..., -1] == 255).all()
+        if mode == "L":
+            assert np.array_equal(picture[..., 0], np.asarray(Image.open(out)))
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_a_file_that_was_cut_off_is_damaged_whatever_its_format(format: str) -> None:
+    out = io.BytesIO()
+    Image.fromarray(a_picture(5, 3, size=64)).save(out, format, lossless=True)
+    data = out.getvalue()
+    assert decode(data, 3) is not None
+    for end in (0, 10, len(data) // 2, len(data) - 20):
+        assert decode(data[:end], 3) is None
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_planes_are_the_pictures_with_those_asked_for_mirrored(channels: int) -> None:
+    pictures = torch.from_numpy(np.stack([a_picture(seed, channels, size=6) for seed in range(9)]))
+    mirrored = torch.rand(9, generator=torch.Generator().manual_seed(1)) < 0.5
+    plain = pictures.permute(0, 3, 1, 2)
+    expected = torch.where(mirrored[:, None, None, None], plain.flip(3), plain)
+    assert torch.equal(as_planes(pictures, mirrored), expected)
