@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.load import load_manifest
+from tasks.alone import alone
 from tasks.errors import PipelineError
 from tasks.expect import with_expectations
 from tasks.job import Job, UntilReached, check_root, data_root
@@ -28,6 +29,11 @@ def carry_out(order: Order, manifest: str | Path, settings: Sequence[str] = (), 
     """Do what the order says as far as `until`; returns the path of the report."""
     job = open_job(manifest, settings, until=until)
     check_root(job.root, needed_bytes(job.manifest))
+    with alone(job.root, job.manifest.name):
+        return _carried_out(order, job)
+
+
+def _carried_out(order: Order, job: Job) -> str:
     check_before(job)
     try:
         order(job)

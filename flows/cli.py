@@ -75,7 +75,7 @@ def plan(manifest: ManifestArgument, settings: SetOption = [], as_json: JsonOpti
     table = Table("stage", "", "why", "rows", "bytes", box=None, header_style="bold")
     for step in job.planned:
         rows = f"{step.rows:,}" if step.rows is not None else "?"
-        table.add_row(step.stage, step.state, step.why, rows, size(step.bytes) if step.bytes is not None else "?")
+        table.add_row(step.title, step.state, step.why, rows, size(step.bytes) if step.bytes is not None else "?")
     out.print(table)
 
 
@@ -84,7 +84,7 @@ def status(manifest: ManifestArgument, settings: SetOption = []) -> None:  # noq
     """Show the finished stages of a manifest with their counts and seconds."""
     from tasks.stage import summary
 
-    for record in _dry(_manifest(manifest), settings).steps:
+    for record in _dry(_manifest(manifest), settings).all_steps:
         out.print(f"[bold]{record.stage:<9}[/bold] " + ("not done" if record.pending else summary(record)))
 
 
@@ -167,7 +167,9 @@ def report(manifest: ManifestArgument, settings: SetOption = []) -> None:  # noq
 
     job = _dry(_manifest(manifest), settings)
     job.steps = [record for record in job.steps if not record.pending]
-    job.reused = {record.key for record in job.steps}
+    for arm in job.arms.values():
+        arm.steps = [record for record in arm.steps if not record.pending]
+    job.reused = {record.key for record in job.all_steps}
     if not job.steps:
         raise ManifestError(f"{job.path} has nothing to report yet: `stylegan run {job.path}` first")
     print(report_job(job))

@@ -14,7 +14,7 @@ from tasks.job import Job
 def export_only(job: Job) -> None:
     """Export the manifest's model; refused when a run would have to make it first."""
     there = job.dry_copy()
-    model = better_model(there)
+    model = better_model(there).model
     if model.pending:
         raise Refused(f"{job.path} has no finished model yet: `stylegan run {job.path}` makes one")
     job.take_over(there)

@@ -32,6 +32,41 @@ def import_(
         typer.echo(f"  {note}")
 
 
+@models.command(epilog="Example:  stylegan champion manifests/celeba.yaml --rollback")
+def champion(
+    manifest: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="a manifest", show_default=False)],
+    rollback: Annotated[bool, typer.Option("--rollback", help="take the present one back")] = False,
+    promote: Annotated[bool, typer.Option("--promote", help="the manifest's finished model, uncompared")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Show the champions of a manifest, take the present one back, or promote the model that is there."""
+    from flows.carry_out import open_job
+    from flows.retrain import better_model
+    from tasks.champion import promote_anyway, read_champions, roll_back
+
+    if rollback and promote:
+        raise ValueError("--rollback and --promote: choose one of them")
+    job = open_job(manifest)
+    if rollback:
+        roll_back(job.root, job.manifest.name)
+    if promote:
+        chosen = better_model(open_job(manifest, dry=True))
+        if chosen.model.pending:
+            raise ValueError(f"{manifest} has no finished model: `stylegan run {manifest}` makes one")
+        promote_anyway(job, chosen.model, chosen.shards)
+    known = read_champions(job.root, job.manifest.name)
+    if as_json:
+        typer.echo(known.model_dump_json(indent=1))
+        return
+    for number, one in enumerate(known.line, 1):
+        present = " (present)" if number == len(known.line) else ""
+        typer.echo(f"{number}. {one.sha256[:12]} promoted {one.promoted}{present}: {one.why}")
+    for one in known.rolled_back:
+        typer.echo(f"rolled back: {one.sha256[:12]} promoted {one.promoted}")
+    if not known.line:
+        typer.echo(f"{job.manifest.name} has no champion yet")
+
+
 @models.command(epilog="Example:  stylegan export data/models/ffhq --to onnx --out ffhq.onnx")
 def export(
     model: Annotated[Path, typer.Argument(exists=True, help="a checkpoint, model or foreign file", show_default=False)],

@@ -25,6 +25,11 @@ class ShardConfig(BaseModel):
 
     model_config = _STRICT
     held_out: float = Field(0.05, ge=0, lt=0.5, description="share of source pictures never trained on, by hash of id")
+    about: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="KEY.json beside every face, with what its source says of it; auto = where any face has a label, "
+        "a rating, tags or facts",
+    )
 
 
 class CleanConfig(BaseModel):
@@ -35,6 +40,14 @@ class CleanConfig(BaseModel):
     drop_highest: float = Field(0.0, ge=0, lt=0.5, description="share with the highest: the top is odd too, at times")
     drop: tuple[str, ...] = Field((), description="ids (or beginnings of ids) that a person decided to drop")
     keep: tuple[str, ...] = Field((), description="ids (or beginnings of ids) that are never dropped by score")
+    control: bool = Field(
+        True,
+        description="train a second arm with as many faces dropped at random: without it nothing says that cleaning, "
+        "not the longer training, made the difference",
+    )
+    margin: float = Field(
+        0.01, ge=0, lt=1, description="share by which the new model's distance must be lower for it to be kept"
+    )
 
 
 class EvaluateConfig(SlicedWassersteinConfig):
@@ -42,6 +55,9 @@ class EvaluateConfig(SlicedWassersteinConfig):
 
     num_images: int = Field(1024, ge=16, description="images on each side, at most; fewer where there are fewer faces")
     batch_size: int = Field(32, ge=1, description="images generated at once")
+    repeats: int = Field(
+        5, ge=1, le=100, description="times it is measured, with other latents and directions; intervals are over these"
+    )
 
 
 class ExportConfig(BaseModel):
@@ -86,6 +102,11 @@ class Manifest(BaseModel):
     shard: ShardConfig = ShardConfig()
     train: TrainConfig
     donor: str | None = Field(None, description="what training starts from: a checkpoint, an imported model, or a file")
+    continue_from: Literal["nothing", "champion"] = Field(
+        "nothing",
+        description="champion = once there is one, new pictures are not trained on from nothing: its discriminator "
+        "ranks them, and what `retrain` asks for goes on from it",
+    )
     clean: CleanConfig | None = Field(None, description="without it there is one training and no cleaning")
     retrain: TrainConfig | None = Field(
         None, description="after cleaning, from the checkpoint; keys not named are train's"
@@ -131,6 +152,8 @@ class Manifest(BaseModel):
     def _cleaning_has_a_sequel(self) -> Manifest:
         if (self.clean is None) != (self.retrain is None):
             raise ValueError("clean and retrain go together: state both, or neither (retrain: {} repeats train)")
+        if self.continue_from == "champion" and self.retrain is None:
+            raise ValueError("continue_from: champion needs clean and retrain: they say how it goes on")
         return self
 
 

@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 class Job:
     """The manifest, the root under which everything lies, and the records of this run in order.
 
-    A dry job runs no stage: it notes in `planned` what a run would do.
+    A dry job runs no stage: it notes in `planned` what a run would do. An arm is a job beside another one: what it
+    makes is only compared with.
     """
 
     manifest: Manifest
@@ -37,6 +38,28 @@ class Job:
     steps: list[Record] = field(default_factory=list)
     planned: list[Planned] = field(default_factory=list)
     reused: set[str] = field(default_factory=set)
+    arm: str = ""
+    arms: dict[str, Job] = field(default_factory=dict)
+
+    @property
+    def all_steps(self) -> list[Record]:
+        """The records of this job and of its arms."""
+        return [*self.steps, *(record for arm in self.arms.values() for record in arm.steps)]
+
+    def beside(self, arm: str) -> Job:
+        """An arm of this name: it shares the plan and ends with this job, but its steps are kept apart."""
+        other = Job(
+            self.manifest,
+            self.path,
+            self.root,
+            dry=self.dry,
+            workers=self.workers,
+            planned=self.planned,
+            reused=self.reused,
+            arm=arm,
+        )
+        self.arms[arm] = other
+        return other
 
     def ledger(self, buckets: dict[str, Bucket]) -> pd.DataFrame:
         """The ledger as a stage left it in its buckets."""
@@ -49,7 +72,8 @@ class Job:
     def take_over(self, other: Job) -> None:
         """Begin where a dry job found that all is there."""
         self.steps = list(other.steps)
-        self.reused = {record.key for record in other.steps}
+        self.arms = dict(other.arms)
+        self.reused = {record.key for record in other.all_steps}
 
     def folder(self, record: Record) -> Path:
         """Where the stage's files lie."""
@@ -65,6 +89,12 @@ class Planned:
     why: str
     rows: int | None = None
     bytes: int | None = None
+    arm: str = ""
+
+    @property
+    def title(self) -> str:
+        """The stage, and the arm that it belongs to."""
+        return f"{self.stage} ({self.arm})" if self.arm else self.stage
 
 
 class UntilReached(Exception):  # noqa: N818  no error

@@ -31,7 +31,7 @@ def write_lock(job: Job) -> Path:
         seed=job.manifest.seed,
         libraries={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         assets={name: known[name].sha256 for name in needed_assets(job.manifest)},
-        stages=[_locked(record) for record in job.steps],
+        stages=[_locked(record) for record in job.all_steps],
     )
     path = lock_path(job.path)
     write_text(path, dump_lock(lock))

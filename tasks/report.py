@@ -109,7 +109,7 @@ class Measure(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """One metric before and after cleaning."""
+    """One metric of another model and of the cleaned one."""
 
     name: str
     before: Measure

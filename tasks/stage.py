@@ -61,7 +61,7 @@ def stage(
             inputs = {n: r.output for n, r in zip(names, records, strict=True)}  # type: ignore[attr-defined]
             asked = plain(config(job))
             key = key_of(name, version, asked, inputs)
-            at = Place(job, name, version, asked, key, Progress(name))
+            at = Place(job, name, version, asked, key, Progress(f"{name} ({job.arm})" if job.arm else name))
             unfinished = [r.stage for r in records if r.pending]  # type: ignore[attr-defined]
             record = None if unfinished else read_record(job.root, name, key)
             lost = lost_file(job.root, record) if record else None
@@ -156,11 +156,11 @@ def table_of(record: Record) -> list[dict[str, Any]]:
 def _plan(job: Job, record: Record, unfinished: list[str], lost: Path | None) -> Planned:
     if not record.pending:
         rows = sum(n for reasons in record.counts.values() for n in reasons.values())
-        return Planned(record.stage, "there", f"done {record.finished[:19]}", rows or None, record.bytes)
+        return Planned(record.stage, "there", f"done {record.finished[:19]}", rows or None, record.bytes, job.arm)
     if lost:
-        return Planned(record.stage, "run", f"{lost.name} is gone or not what it was")
+        return Planned(record.stage, "run", f"{lost.name} is gone or not what it was", arm=job.arm)
     why = f"after {', '.join(dict.fromkeys(unfinished))}" if unfinished else why_again(job, record)
-    return Planned(record.stage, "run", why)
+    return Planned(record.stage, "run", why, arm=job.arm)
 
 
 def why_again(job: Job, record: Record) -> str:

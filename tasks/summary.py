@@ -12,17 +12,13 @@ import pandas as pd
 
 from manifests.ledger import kept
 from tasks import report
+from tasks.evaluate import NO_CONTROL
 from tasks.examples import face_sheet, reason_sheets, variant_sheet
 from tasks.job import Job
 from tasks.lock import LIBRARIES
 from tasks.stage import summary
 from tasks.store import Record
 from tasks.train import read_stats
-
-NO_CONTROL = (
-    "The retrained model has also seen more pictures: without a control arm (as many faces dropped at random) this "
-    "says which model is nearer to the held-out faces, not that cleaning was the cause."
-)
 
 
 def last(job: Job, *stages: str) -> Record | None:
@@ -55,10 +51,10 @@ def report_job(job: Job, failure: str = "") -> Path:
         reasons=_reasons(job, ledger),
         kept=_kept(job, ledger),
         variants=_variants(job, ledger),
-        trainings=tuple(_training(job, record) for record in job.steps if record.stage in ("train", "retrain")),
+        trainings=tuple(_training(job, record) for record in job.all_steps if record.stage in ("train", "retrain")),
         rankings=_rankings(job),
         comparisons=_comparisons(job),
-        comparison_note=NO_CONTROL if choice else "",
+        comparison_note=_comparison_note(job) if choice else "",
         figures=_figures(job),
         films=_films(job),
         environment=_environment(job),
@@ -91,7 +87,7 @@ def _numbers(job: Job, ledger: pd.DataFrame) -> tuple[report.Number, ...]:
         found.append(report.Number(f"{num_variants:,}", "variants of them"))
     if model := last(job, "choose", "retrain", "train"):
         found.append(report.Number(f"{model.facts['kimg']:g}", "kimg behind the model"))
-    found.append(report.Number(report.duration(sum(record.seconds for record in job.steps)), "of work"))
+    found.append(report.Number(report.duration(sum(record.seconds for record in job.all_steps)), "of work"))
     return tuple(found)
 
 
@@ -138,11 +134,12 @@ def _variants(job: Job, ledger: pd.DataFrame) -> report.Sheet | None:
 
 def _training(job: Job, record: Record) -> report.Training:
     run = job.root / record.facts["run"]
+    control = any(record in arm.steps for arm in job.arms.values())
     grids = sorted((run / "samples").glob("fakes-*.png"))
     chosen = [grids[round(i * (len(grids) - 1) / 5)] for i in range(6)] if len(grids) > 6 else grids
     reals = run / "samples" / "reals.png"
     return report.Training(
-        name=f"{record.stage} ({record.facts['kimg']:g} kimg)",
+        name=f"{record.stage}{', control' if control else ''} ({record.facts['kimg']:g} kimg)",
         rows=read_stats(run),
         reals=report.Sheet(reals, "Real faces") if reals.is_file() else None,
         fakes=tuple(report.Sheet(grid, f"{float(grid.stem.removeprefix('fakes-')):g} kimg") for grid in chosen),
@@ -168,18 +165,32 @@ def _rankings(job: Job) -> tuple[report.Ranking, ...]:
 
 
 def _comparisons(job: Job) -> tuple[report.Comparison, ...]:
+    """Cleaned against the first model, and against the control where there is one."""
     metrics = [record.facts["swd"] for record in job.steps if record.stage == "evaluate"]
     if len(metrics) < 2:
         return ()
-    before, after = metrics[0], metrics[-1]
+    control = [r.facts["swd"] for arm in job.arms.values() for r in arm.steps if r.stage == "evaluate"]
+    others = {"the first model": metrics[0], **dict(zip(("the control",), control, strict=False))}
     return tuple(
         report.Comparison(
-            f"sliced Wasserstein distance x 1,000 to {before[split]['images']} {split.replace('_', '-')} faces",
-            report.Measure(*(before[split][name] for name in ("value", "low", "high"))),
-            report.Measure(*(after[split][name] for name in ("value", "low", "high"))),
+            f"cleaned against {name}: sliced Wasserstein distance x 1,000 to {other[split]['images']} "
+            f"{split.replace('_', '-')} faces",
+            report.Measure(*(other[split][number] for number in ("value", "low", "high"))),
+            report.Measure(*(metrics[-1][split][number] for number in ("value", "low", "high"))),
         )
-        for split in before
-        if split in after
+        for name, other in others.items()
+        for split in other
+        if split in metrics[-1]
+    )
+
+
+def _comparison_note(job: Job) -> str:
+    if not job.arms:
+        return f"No control arm: {NO_CONTROL}."
+    return (
+        "The control went on training as long, from the same model and with the same seeds, on faces of which as many "
+        "were dropped at random: what cleaning did is the difference to it. Intervals are over the repeats of the "
+        "measurement, not over trainings."
     )
 
 

@@ -106,7 +106,7 @@ def _run_folder(at: Place) -> Path:
     runs.mkdir(exist_ok=True)
     number = max((int(name[0]) for path in runs.iterdir() if (name := re.match(r"\d+", path.name))), default=-1) + 1
     while True:
-        run = runs / f"{number:05d}-{at.job.manifest.name}"
+        run = runs / "-".join(filter(None, (f"{number:05d}", at.job.manifest.name, at.job.arm)))
         try:
             run.mkdir()
             break
