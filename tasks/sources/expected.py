@@ -20,6 +20,7 @@ class Expected(NamedTuple):
     sha256: str | None = None
     md5: str | None = None
     bytes: int | None = None
+    most_bytes: int | None = None  # whatever is larger is not this file, or not for us
 
     @property
     def has_digest(self) -> bool:

@@ -1,25 +1,28 @@
-"""Fetching one large file over http(s): resumed where it broke, tried again with patience, checked before use."""
+"""Fetching large files over http(s): resumed where they broke, tried again with patience, checked before use."""
 
 from __future__ import annotations
 
 import email.utils
-import hashlib
-import json
 import logging
 import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
 
 from tasks.errors import IntegrityError, PipelineError, Refused, SourceUnavailable
+from tasks.sources.address import shown
 from tasks.sources.expected import MOST_HEAD, Expected, check_file, page_instead, web_page_title
 from tasks.sources.found import Progress
-from tasks.store import explain_disk_full, write_file
+from tasks.sources.part import Part
+from tasks.sources.polite import Bandwidth
+from tasks.sources.together import Together
+from tasks.store import explain_disk_full
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +30,10 @@ logger = logging.getLogger(__name__)
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 # Enough bytes to tell a web page from anything else.
 LEAST_HEAD = 1 << 10
+# Files that come at a time.
+AT_ONCE = 4
+# Bytes of the disk that a file of unknown size leaves free.
+SPARED = 1 << 30
 PATIENT_ERRORS = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError)
 
 
@@ -37,11 +44,22 @@ class Patience(NamedTuple):
     first_seconds: float = 1.0  # doubled after each try in vain
     most_seconds: float = 60.0  # also the most that a server's Retry-After is obeyed
     timeout_seconds: float = 30.0  # to connect, and between two pieces
+    window_seconds: float = 60.0  # in which at least so many bytes must come:
+    least_bytes: int = 60_000
+    bandwidth: Bandwidth = Bandwidth(None)  # shared by all that have this patience
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
 
 
 PATIENCE = Patience()
+
+
+class Download(NamedTuple):
+    """One file that is to be brought here."""
+
+    mirrors: Sequence[str]
+    target: Path
+    expected: Expected = Expected()
 
 
 class MirrorError(Exception):
@@ -75,12 +93,31 @@ def fetch(
                 return _find_local(Path(mirror).expanduser(), expected)
             except (MirrorError, IntegrityError) as failure:
                 kind = kind if isinstance(failure, MirrorError) else IntegrityError
-                reasons.append(f"{mirror}: {failure}")
+                reasons.append(f"{shown(mirror)}: {failure}")
                 logger.warning("%s", reasons[-1])
     raise kind(
         f"{target.name} could not be had:\n  " + "\n  ".join(reasons) + "\n"
         "Try later, add another mirror, or fetch the file by hand and put its path into the list"
     )
+
+
+def fetch_all(downloads: Sequence[Download], progress: Progress, patience: Patience = PATIENCE) -> list[Path]:
+    """Several files at once, in their order; the bandwidth of `patience` is that of all of them together.
+
+    Each goes on to its end whatever becomes of the others, so that a second call has less to bring; then the first
+    failure is raised.
+    """
+    together = Together(len(downloads), progress)
+    with ThreadPoolExecutor(AT_ONCE, "download") as pool:
+        coming = [
+            pool.submit(fetch, item.mirrors, item.target, item.expected, together.of(number), patience)
+            for number, item in enumerate(downloads)
+        ]
+        try:
+            wait(coming)
+        finally:
+            together.stop(coming)
+    return [future.result() for future in coming]
 
 
 def is_url(mirror: str) -> bool:
@@ -127,7 +164,7 @@ def _complete(client: httpx.Client, part: Part, progress: Progress, patience: Pa
             if in_vain >= patience.tries:
                 raise MirrorError(f"{_reason(error)} ({in_vain} tries, {part.size:,} bytes so far)") from error
             wait = min(patience.most_seconds, _wait(error, in_vain, patience))
-            logger.info("%s: %s; again in %.0f s from byte %d", part.url, _reason(error), wait, part.size)
+            logger.info("%s: %s; again in %.0f s from byte %d", shown(part.url), _reason(error), wait, part.size)
             patience.sleep(wait)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise MirrorError(_reason(error)) from error
@@ -140,56 +177,6 @@ def _reason(error: Exception) -> str:
 def _wait(error: Exception, in_vain: int, patience: Patience) -> float:
     said = error.seconds if isinstance(error, PassingError) else None
     return said if said is not None else patience.first_seconds * 2 ** (in_vain - 1)
-
-
-class Part:
-    """What has arrived of a file from one mirror, and how the mirror names that version of it."""
-
-    def __init__(self, url: str, target: Path, expected: Expected) -> None:
-        # One part for each mirror, so that no file is put together from two.
-        key = hashlib.sha256(url.encode()).hexdigest()[:8]
-        self.url, self.target, self.expected = url, target, expected
-        self.path = target.with_name(f"{target.name}.{key}.part")
-        self.note = self.path.with_name(self.path.name + ".json")
-
-    @property
-    def size(self) -> int:
-        """Bytes that have arrived."""
-        return self.path.stat().st_size if self.path.is_file() else 0
-
-    @property
-    def validator(self) -> str:
-        """The ETag or date of the version that the bytes belong to; empty when the server gave none."""
-        return str(json.loads(self.note.read_bytes())) if self.note.is_file() else ""
-
-    def request_headers(self) -> dict[str, str]:
-        """Headers that ask for the rest, or none: bytes of an unknown version go on only when a digest will judge."""
-        if not self.size or not (self.validator or self.expected.has_digest):
-            return {}
-        wanted = {"Range": f"bytes={self.size}-"}
-        return {**wanted, "If-Range": self.validator} if self.validator else wanted
-
-    def begin(self, response: httpx.Response) -> None:
-        """Start from nothing and remember which version this is, in this order: no bytes beside a foreign note."""
-        self.path.write_bytes(b"")
-        etag = response.headers.get("ETag", "")
-        strong = etag if etag and not etag.startswith("W/") else ""
-        write_file(self.note, json.dumps(strong or response.headers.get("Last-Modified", "")).encode())
-
-    def drop(self) -> None:
-        """Forget what arrived."""
-        self.path.unlink(missing_ok=True)
-        self.note.unlink(missing_ok=True)
-
-    def settle(self) -> Path:
-        """Give the file its name: it is whole and right."""
-        self.note.unlink(missing_ok=True)
-        return self.path.replace(self.target)
-
-    def put_aside(self) -> Path:
-        """Keep wrong bytes for a look at them, where no later call takes them for a beginning."""
-        self.note.unlink(missing_ok=True)
-        return self.path.replace(self.target.with_name(self.target.name + ".bad"))
 
 
 def _receive(client: httpx.Client, part: Part, progress: Progress, patience: Patience) -> None:
@@ -207,7 +194,7 @@ def _receive(client: httpx.Client, part: Part, progress: Progress, patience: Pat
             total = _resumed_total(response, part)
         else:
             pieces, total = _begun(response, pieces, part)
-        _append(pieces, part, total, progress)
+        _append(pieces, part, total, progress, patience)
 
 
 def _judge_status(response: httpx.Response, patience: Patience) -> None:
@@ -252,7 +239,9 @@ def _begun(response: httpx.Response, pieces: Iterator[bytes], part: Part) -> tup
         raise MirrorError(f"the server sent {page_instead(title)}")
     if part.expected.bytes is not None and total != part.expected.bytes:
         raise IntegrityError(f"the server has a file of {total:,} bytes, {part.expected.bytes:,} were expected")
-    free = shutil.disk_usage(part.path.parent).free
+    most, free = part.expected.most_bytes, _free_bytes(part)
+    if total is not None and most is not None and total > most:
+        raise MirrorError(f"the server has a file of {total:,} bytes, {most:,} is the most that may come")
     if total is not None and total > free:
         raise Refused(f"{part.target.name} needs {total:,} bytes in {part.path.parent}, {free:,} are free: make room")
     part.begin(response)
@@ -274,9 +263,15 @@ def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
-def _append(pieces: Iterator[bytes], part: Part, total: int | None, progress: Progress) -> None:
+def _free_bytes(part: Part) -> int:
+    return shutil.disk_usage(part.path.parent).free
+
+
+def _append(pieces: Iterator[bytes], part: Part, total: int | None, progress: Progress, patience: Patience) -> None:
     limit = part.expected.bytes if part.expected.bytes is not None else total
+    most = _most_bytes(part, limit)
     size = part.size
+    flow = _Flow(patience)
     try:
         with part.path.open("ab") as out:
             for piece in pieces:
@@ -284,13 +279,42 @@ def _append(pieces: Iterator[bytes], part: Part, total: int | None, progress: Pr
                 out.flush()  # so that what arrived survives whatever ends this process
                 size += len(piece)
                 progress(size, limit, "bytes")
-                if limit is not None and size > limit:
+                patience.bandwidth.take(len(piece))
+                if size > most:
                     break
+                flow.judge(len(piece))
             os.fsync(out.fileno())
     except OSError as error:
         raise explain_disk_full(error, part.path) from error
     if limit is not None and size < limit:
         raise PassingError(f"the connection ended at {size:,} of {limit:,} bytes")
+    if limit is None and size > most:
+        part.drop()  # an endless stream has no rest to ask for
+        raise MirrorError(f"the server does not say how much it sends, and sent more than {most:,} bytes")
+
+
+def _most_bytes(part: Part, limit: int | None) -> int:
+    """Bytes after which no more are read: what was said, else what may come, else what the disk can do without."""
+    if limit is not None:
+        return limit
+    return part.expected.most_bytes or max(0, part.size + _free_bytes(part) - SPARED)
+
+
+class _Flow:
+    """Whether bytes come fast enough to be waited for: a drip of them never times out."""
+
+    def __init__(self, patience: Patience) -> None:
+        self.patience, self.began, self.bytes = patience, patience.clock(), 0
+
+    def judge(self, num_bytes: int) -> None:
+        """PassingError when a window passed with too few bytes in it."""
+        self.bytes += num_bytes
+        seconds = self.patience.clock() - self.began
+        if seconds < self.patience.window_seconds:
+            return
+        if self.bytes < self.patience.least_bytes:
+            raise PassingError(f"{self.bytes:,} bytes in {seconds:.0f} s are too few")
+        self.began, self.bytes = self.patience.clock(), 0
 
 
 def _retry_after(response: httpx.Response, patience: Patience) -> float | None:

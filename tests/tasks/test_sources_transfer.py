@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import random
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 
 from tasks.errors import IntegrityError, SourceUnavailable
 from tasks.sources.expected import Expected, web_page_title
-from tasks.sources.transfer import Part, Patience, fetch
+from tasks.sources.polite import Bandwidth
+from tasks.sources.transfer import Download, Part, Patience, fetch, fetch_all
 
 DATA = random.Random(1).randbytes(300_000)
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -223,3 +225,77 @@ def test_progress_tells_bytes_of_the_whole_file_also_after_a_cut(web, tmp_path, 
     assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
     assert told[-1] == (len(DATA), len(DATA), "bytes")
     assert {(total, unit) for _, total, unit in told} == {(len(DATA), "bytes")}
+
+
+def test_a_redirect_loop_ends_and_the_next_mirror_is_tried(web, tmp_path, waits):
+    loop = web.serve("loop", b"", status=[302] * 100, headers={"Location": f"{web.url}/loop"})
+    web.serve("f", DATA)
+    assert get([f"{web.url}/loop", f"{web.url}/f"], tmp_path, waits, sha256=SHA).read_bytes() == DATA
+    assert len(loop.requests) < 30
+
+
+def test_a_redirect_is_followed_but_not_to_another_scheme(web, tmp_path, waits):
+    web.serve("f", DATA)
+    web.serve("moved", b"", status=[302], headers={"Location": f"{web.url}/f"})
+    assert get([f"{web.url}/moved"], tmp_path, waits).read_bytes() == DATA
+    web.serve("out", b"", status=[302], headers={"Location": "file:///etc/passwd"})
+    with pytest.raises(SourceUnavailable, match="protocol"):
+        get([f"{web.url}/out"], tmp_path, waits)
+
+
+def test_a_stream_without_end_is_left_at_the_most_that_may_come(web, tmp_path, waits):
+    served = web.serve("f", DATA * 20, length=False)
+    with pytest.raises(SourceUnavailable, match="sent more than 100,000 bytes"):
+        get([f"{web.url}/f"], tmp_path, waits, most_bytes=100_000)
+    assert len(served.requests) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_says_to_be_larger_than_may_come_is_not_transferred(web, tmp_path, waits):
+    web.serve("f", DATA)
+    with pytest.raises(SourceUnavailable, match="a file of 300,000 bytes, 1,000 is the most"):
+        get([f"{web.url}/f"], tmp_path, waits, most_bytes=1000)
+
+
+def test_a_length_that_lies_low_gives_bytes_that_the_digest_refuses(web, tmp_path, waits):
+    web.serve("f", DATA, length=False, headers={"Content-Length": "1000"})
+    with pytest.raises(IntegrityError, match="sha256"):
+        get([f"{web.url}/f"], tmp_path, waits, sha256=SHA)
+
+
+def test_a_drip_that_never_times_out_is_given_up(web, tmp_path, waits):
+    times = itertools.count(1_000_000_000, 100)
+    slow = waits.patience._replace(clock=lambda: float(next(times)), least_bytes=1 << 30)
+    web.serve("f", DATA, ranges=False)
+    with pytest.raises(SourceUnavailable, match="are too few"):
+        fetch([f"{web.url}/f"], tmp_path / "file", Expected(), silent, slow)
+
+
+def test_a_password_and_a_signature_are_in_no_error(web, tmp_path, waits):
+    host = web.url.removeprefix("http://")
+    with pytest.raises(SourceUnavailable) as failure:
+        get([f"http://me:hidden@{host}/f?id=5&X-Amz-Signature=hidden"], tmp_path, waits)
+    assert "hidden" not in str(failure.value)
+    assert "/f?id=5: HTTP 404" in str(failure.value)
+
+
+def test_several_files_come_together_within_one_bandwidth(web, tmp_path, waits):
+    paid: list[float] = []
+    bandwidth = Bandwidth(1_000_000, clock=lambda: 0.0, sleep=paid.append)
+    told: list[tuple[int, int | None, str]] = []
+    downloads = []
+    for number in range(3):
+        web.serve(f"{number}", DATA)
+        downloads.append(Download([f"{web.url}/{number}"], tmp_path / f"{number}", Expected(sha256=SHA)))
+    paths = fetch_all(downloads, lambda *seen: told.append(seen), waits.patience._replace(bandwidth=bandwidth))
+    assert [path.read_bytes() for path in paths] == [DATA] * 3
+    assert told[-1] == (3 * len(DATA), 3 * len(DATA), "bytes")
+    assert max(paid) == pytest.approx(0.9)
+
+
+def test_one_file_that_fails_does_not_keep_the_others_from_coming(web, tmp_path, waits):
+    web.serve("b", DATA)
+    downloads = [Download([f"{web.url}/{name}"], tmp_path / name) for name in "ab"]
+    with pytest.raises(SourceUnavailable, match="a could not be had"):
+        fetch_all(downloads, silent, waits.patience)
+    assert (tmp_path / "b").read_bytes() == DATA
