@@ -2,51 +2,85 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 
-from manifests.ledger import count_reasons, kept, ledger_of, read_ledger, rows_of, write_ledger
+from manifests.ledger import count_reasons, kept, read_ledger, rows_of, write_ledger
+from manifests.schema import Manifest
 from tasks.buckets import Portion, bucket_of, each_bucket
 from tasks.errors import Refused
 from tasks.job import Job
-from tasks.shards import Span, open_shard, read_span
+from tasks.shards import Span, open_shard, read_span, suffix_of
 from tasks.stage import Outcome, Place, stage
-from tasks.store import Bucket, Record, digest_of
+from tasks.store import Bucket, Record, digest_of, write_text
 from tasks.upscale import SHARD
 
 SPLITS = ("train", "held_out")
+SUMMARY = "shards.json"  # every shard's size, digest and faces, for those who read no Parquet
+_ABOUT = ("label", "source", "origin", "licence", "rating", "tags")  # columns of the ledger, where they say something
 SHOWN = ("face", "variant")  # what a training may see
 
 
-@stage("shard", version=3, config=lambda job: job.manifest.shard)
+def _asked(job: Job) -> Any:
+    weights = {name: weight for name, weight in source_weights(job.manifest).items() if weight != 1}
+    shard = job.manifest.shard.model_dump(mode="json")
+    return {**shard, "weights": weights} if weights else shard
+
+
+@stage("shard", version=4, config=_asked)
 def write_shards(at: Place, selection: Record, faces: Record) -> Outcome:
     """Copy the selection's faces into shards with one index; `faces` is the stage that holds their bytes."""
     ledger = at.job.ledger(selection.buckets)
-    splits = split_faces(ledger, at.job.manifest.shard.held_out)
+    config = at.job.manifest.shard
+    splits = split_faces(ledger, config.held_out)
     if not (splits == "train").any():
         raise Refused(_nothing_left(at.job, ledger))
+    with_about = config.about == "always" or (config.about == "auto" and _is_described(kept(ledger, *SHOWN)))
     portions = {}
     for name, bucket in selection.buckets.items():
         mine = splits[[bucket_of(face, at.job.manifest.buckets) == name for face in splits.index]]
         folders = (at.job.root / bucket.folder, at.job.root / faces.buckets[name].folder)
         inputs = {"selection": bucket.output, "faces": faces.buckets[name].output, "splits": digest_of(mine.to_dict())}
-        portions[name] = Portion(inputs, (name, *folders, mine))
+        portions[name] = Portion({**inputs, "about": str(with_about)}, (name, *folders, mine, with_about))
     buckets = each_bucket(at, copy_bucket, portions)
     ledger = at.job.ledger(buckets)
-    classes = class_numbers(kept(ledger, *SHOWN)["label"])
-    facts = {"train": int((splits == "train").sum()), "held_out": int((splits == "held_out").sum())}
+    shown = kept(ledger, *SHOWN)
+    classes = class_numbers(shown["label"])
+    facts = {split: int((splits == split).sum()) for split in SPLITS}
     return Outcome(
-        files=_gather(at, buckets, ledger, classes),
+        files=_gather(at, buckets, index_of(shown, classes, source_weights(at.job.manifest)), classes),
         buckets=buckets,
         counts=count_reasons(ledger),
         facts={**facts, "classes": classes} if classes else facts,
     )
+
+
+def source_weights(manifest: Manifest) -> dict[str, float]:
+    """How often training shows the faces of each source, by the source's name; ValueError when a name has two."""
+    weights: dict[str, float] = {}
+    for source in manifest.sources:
+        name = source.name or source.kind
+        if weights.setdefault(name, source.weight) != source.weight:
+            raise ValueError(
+                f"two sources are called {name} and have the weights {weights[name]:g} and {source.weight:g}: "
+                "give each a name of its own"
+            )
+    return weights
+
+
+def _is_described(faces: pd.DataFrame) -> bool:
+    """Whether any face's source says something of it that its pixels do not."""
+    return bool((faces[["label", "rating", "tags", "facts"]] != "").any(axis=None))
 
 
 def class_numbers(labels: Iterable[str]) -> dict[str, int]:
@@ -89,43 +123,59 @@ def _families(ledger: pd.DataFrame) -> dict[str, str]:
     return {picture: find(picture) for picture in root}
 
 
-def copy_bucket(folder: Path, name: str, selection: Path, faces: Path, splits: pd.Series[str]) -> None:
+def copy_bucket(
+    folder: Path, name: str, selection: Path, faces: Path, splits: pd.Series[str], with_about: bool
+) -> None:
     """The bucket's shards, train-NAME.tar and held_out-NAME.tar, and its ledger with where each face lies now."""
-    ledger = read_ledger(selection / "ledger.parquet")
-    sources = read_ledger(faces / "ledger.parquet").set_index("id")
-    rows = rows_of(ledger[~ledger["id"].isin(splits.index) | ~ledger["kind"].isin(SHOWN)])
-    rows = [{**row, "shard": "", "offset": None, "length": None, "split": ""} for row in rows]
-    chosen = ledger[ledger["kind"].isin(SHOWN) & ledger["id"].isin(splits.index)]
+    ledger = read_ledger(selection / "ledger.parquet").assign(shard="", offset=None, length=None, split="")
+    chosen = ledger[ledger["kind"].isin(SHOWN) & ledger["id"].isin(splits.index)].sort_values("id")
+    places = pq.read_table(faces / "ledger.parquet", columns=["id", "offset", "length"]).to_pandas().set_index("id")
+    spans = places.loc[chosen["id"]].astype("int64").itertuples(index=False, name=None)
+    abouts = map(about_face, rows_of(chosen)) if with_about else repeat(b"", len(chosen))
+    codec, found = suffix_of(faces / SHARD), []
     with ExitStack() as stack:
         source = stack.enter_context((faces / SHARD).open("rb"))
         shards = {split: stack.enter_context(open_shard(folder / f"{split}-{name}.tar")) for split in SPLITS}
-        codec = _suffix_of(faces / SHARD)
-        for row in rows_of(chosen.sort_values("id")):
-            found, split = sources.loc[row["id"]], splits[row["id"]]
-            data = read_span(source, Span(int(found["offset"]), int(found["length"])))
-            span = shards[split].add(f"{row['id']}.{codec}", data)
-            place = {"shard": f"{split}-{name}.tar", "offset": span.offset, "length": span.length, "split": split}
-            rows.append({**row, **place})
-    write_ledger(ledger_of(rows), folder / "ledger.parquet")
+        for face, split, span, about in zip(chosen["id"], splits[chosen["id"]], spans, abouts, strict=True):
+            data = read_span(source, Span(*span))
+            found.append((f"{split}-{name}.tar", *shards[split].add(f"{face}.{codec}", data), split))
+            if about:
+                shards[split].add(f"{face}.json", about)
+    where = pd.DataFrame(found, index=chosen.index, columns=["shard", "offset", "length", "split"])
+    write_ledger(pd.concat([ledger.drop(chosen.index), chosen.assign(**where)]), folder / "ledger.parquet")
 
 
-def _suffix_of(shard: Path) -> str:
-    """The suffix of the first member of a tar; its name is at the head of the file."""
-    with shard.open("rb") as opened:
-        return opened.read(100).rstrip(b"\0").decode("ascii").rpartition(".")[2]
+def about_face(row: Mapping[str, Any]) -> bytes:
+    """What is known of a face that its pixels do not say, as the JSON file that lies beside it in the shard."""
+    about = {name: row[name] for name in _ABOUT if row[name]}
+    if row["facts"]:
+        about["facts"] = json.loads(row["facts"])
+    return json.dumps(about, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _gather(at: Place, buckets: dict[str, Bucket], ledger: pd.DataFrame, classes: dict[str, int]) -> tuple[str, ...]:
-    """One folder that any WebDataset reader opens: links to the buckets' tars, and the index for offset reads."""
-    for bucket in buckets.values():
-        for name in bucket.files:
-            if name.endswith(".tar"):
-                _link(at.job.root / bucket.folder / name, at.folder / name)
-    faces = kept(ledger, *SHOWN)
+def index_of(faces: pd.DataFrame, classes: Mapping[str, int], weights: Mapping[str, float]) -> pd.DataFrame:
+    """Where every face lies, by id, for reading by offset; its class number, and its weight where any is not 1."""
     index = faces[["id", "shard", "offset", "length", "split"]].copy()
     index["label"] = faces["label"].map(classes).fillna(-1).astype("int64")
-    index.sort_values("id").to_parquet(at.folder / "index.parquet", index=False)
-    return ("index.parquet",)
+    if ((weight := faces["source"].map(weights).astype("float64")) != 1).any():
+        index["weight"] = weight
+    return index.sort_values("id", ignore_index=True)
+
+
+def _gather(at: Place, buckets: dict[str, Bucket], index: pd.DataFrame, classes: dict[str, int]) -> tuple[str, ...]:
+    """One folder that any WebDataset reader opens: links to the buckets' tars, and two indices."""
+    num_faces = index["shard"].value_counts()
+    shards = []
+    for bucket in buckets.values():
+        for name, file in bucket.files.items():
+            if name.endswith(".tar"):
+                _link(at.job.root / bucket.folder / name, at.folder / name)
+                about = {"name": name, "split": name.rpartition("-")[0], "faces": int(num_faces.get(name, 0))}
+                shards.append({**about, **file.model_dump()})
+    listed = {"shards": sorted(shards, key=lambda shard: shard["name"]), "classes": classes}
+    write_text(at.folder / SUMMARY, json.dumps(listed, indent=1) + "\n")
+    index.to_parquet(at.folder / "index.parquet", index=False)
+    return ("index.parquet", SUMMARY)
 
 
 def _link(source: Path, target: Path) -> None:
