@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import io
-import struct
 import warnings
-import zlib
+from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -16,7 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from pydantic import BaseModel, ConfigDict, Field
 
-from imaging.damage import ends_in_fill, jpeg_damage, png_damage
+from imaging.colour import flatten, to_8_bit, to_srgb, transform_of
+from imaging.damage import DAMAGE, ends_in_fill, num_last_rows, png_damage
+from imaging.jpeg import Plain, Walk, plain_jpeg, read_plain, walk_jpeg
 
 REDUCTIONS = (1, 2, 4, 8)
 LEAST_SIDE = 32  # px: no picture is reduced below it
@@ -32,23 +32,6 @@ SUFFIXES = {
     "TIFF": ("tif", "tiff"),
     "AVIF": ("avif",),
 }
-
-# What Pillow's readers raised on the hostile set and on 640,000 mutated files: mostly OSError ("cannot identify",
-# "image file is truncated", "broken data stream"); from tags and chunks SyntaxError, ValueError, TypeError, IndexError
-# and struct.error; from AVIF RuntimeError. The other four stand in Pillow's source.
-DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    RuntimeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-)
 
 
 class Undecodable(ValueError):  # noqa: N818
@@ -115,17 +98,12 @@ def decode(data: bytes, config: DecodeConfig = DEFAULTS, name: str = "", reduced
     if reduced not in REDUCTIONS:
         raise ValueError(f"reduced={reduced}: codecs reduce by one of {REDUCTIONS}")
     kind = _checked_format(data, config)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = _read(data, kind, config, reduced)
-    except Undecodable:
-        raise
-    except Image.DecompressionBombError as error:  # by Pillow's own guard, while it reads the header
-        raise Undecodable(f"the stated size is above the limit of {config.max_pixels} px") from error
-    except DAMAGE as error:
-        raise Undecodable(f"{kind} does not decode: {_short(error)}") from error
-    suffix = PurePath(name).suffix.lower().lstrip(".")
+    walk = walk_jpeg(data) if kind == "JPEG" else None
+    damage = walk.damage if walk else png_damage(data) if kind == "PNG" else ""
+    if damage:
+        raise Undecodable(damage)
+    found = (walk and _read_plain(data, walk, config, reduced)) or _read_any(data, kind, walk, config, reduced)
+    suffix = PurePath(name).suffix.lower().lstrip(".") if name else ""
     if name and suffix not in SUFFIXES[kind]:
         return found._replace(notes=(*found.notes, "wrong_suffix"))
     return found
@@ -139,147 +117,111 @@ def _checked_format(data: bytes, config: DecodeConfig) -> str:
     kind = sniff(data)
     if kind is None:
         raise Undecodable("no picture format starts with these bytes")
-    reason = png_damage(data) if kind == "PNG" else jpeg_damage(data)[0] if kind == "JPEG" else ""
-    if reason:
-        raise Undecodable(reason)
     return kind
 
 
-def _read(data: bytes, kind: str, config: DecodeConfig, reduced: int) -> Decoded:
+def _check_pixels(width: int, height: int, config: DecodeConfig) -> None:
+    if width * height > config.max_pixels:
+        raise Undecodable(f"{width} x {height} px are above the limit of {config.max_pixels} px")
+
+
+def _check_fill(data: bytes, walk: Walk, rows: Image8) -> None:
+    if ends_in_fill(data, walk.scan_end, rows):
+        raise Undecodable("the JPEG is cut off: its lower part is not in the file")
+
+
+def _read_plain(data: bytes, walk: Walk, config: DecodeConfig, reduced: int) -> Decoded | None:
+    """A plain JPEG by the codec alone, None where it is not plain; the pixels are those that Pillow gives."""
+    plain = plain_jpeg(data, walk)
+    if plain is None or not _is_srgb(plain):
+        return None
+    _check_pixels(plain.width, plain.height, config)
+    reduced = _factor((plain.width, plain.height), reduced)
+    image = read_plain(data, plain, reduced)
+    if image is None:
+        return None
+    if plain.channels == 3 and (num_rows := num_last_rows(len(image), reduced)):
+        _check_fill(data, walk, image[-num_rows:])
+    notes = ["grey_channel"] if plain.channels == 1 else []
+    return _upright(image, "JPEG", notes, plain.orientation, (plain.height, plain.width), reduced)
+
+
+def _is_srgb(plain: Plain) -> bool:
+    """Whether the samples are sRGB as they stand; a profile that cannot be read is another's to note."""
+    try:
+        return not plain.profile or transform_of(plain.profile, "RGB") is None
+    except (ImageCms.PyCMSError, *DAMAGE):
+        return False
+
+
+def _read_any(data: bytes, kind: str, walk: Walk | None, config: DecodeConfig, reduced: int) -> Decoded:
+    """Whatever Pillow reads, damage as Undecodable."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _read(data, kind, walk, config, reduced)
+    except Undecodable:
+        raise
+    except Image.DecompressionBombError as error:  # by Pillow's own guard, while it reads the header
+        raise Undecodable(f"the stated size is above the limit of {config.max_pixels} px") from error
+    except DAMAGE as error:
+        raise Undecodable(f"{kind} does not decode: {_short(error)}") from error
+
+
+def _read(data: bytes, kind: str, walk: Walk | None, config: DecodeConfig, reduced: int) -> Decoded:
     notes: list[str] = []
     with Image.open(io.BytesIO(data), formats=(kind,)) as picture:
         width, height = picture.size
-        if width * height > config.max_pixels:
-            raise Undecodable(f"{width} x {height} px are above the limit of {config.max_pixels} px")
+        _check_pixels(width, height, config)
         if getattr(picture, "is_animated", False):
             notes.append("multi_page" if kind in ("TIFF", "JPEG") else "animated")
             picture.seek(0)
         reduced = _reduce(picture, reduced) if kind == "JPEG" else 1
         picture.load()
-        if kind == "JPEG" and ends_in_fill(data, jpeg_damage(data)[1], picture, reduced):
-            raise Undecodable("the JPEG is cut off: its lower part is not in the file")
-        flat = _flatten(
-            _to_srgb(_to_8_bit(picture, data, notes), picture.info.get("icc_profile"), notes), config, notes
-        )
-        turn = _TURNS.get(_orientation(picture, notes))
-        if turn is None:
-            return Decoded(np.array(flat), kind, tuple(notes), (height, width), reduced)
-        notes.append("exif_rotated")
-        size = (width, height) if turn in _SIDEWAYS else (height, width)
-        return Decoded(np.array(flat.transpose(turn)), kind, tuple(notes), size, reduced)
+        if walk and picture.mode == "RGB" and (num_rows := num_last_rows(picture.height, reduced)):
+            lower = picture.crop((0, picture.height - num_rows, *picture.size))
+            _check_fill(data, walk, np.asarray(lower))
+        if picture.mode in ("F", "I"):
+            raise Undecodable("32-bit samples have no stated range")
+        srgb = to_srgb(to_8_bit(picture, data, notes), picture.info.get("icc_profile"), notes)
+        image = np.array(flatten(srgb, config.background, notes))
+        return _upright(image, kind, notes, _orientation(picture, notes), (height, width), reduced)
 
 
-def _reduce(picture: Image.Image, wanted: int) -> int:
-    """Have a JPEG decoded at 1/wanted, or at the next larger size that leaves LEAST_SIDE; the factor that it is."""
-    side = min(picture.size)
-    while wanted > 1 and side < LEAST_SIDE * wanted:
+def _factor(size: tuple[int, int], wanted: int) -> int:
+    """The largest factor up to the wanted one that leaves LEAST_SIDE."""
+    while wanted > 1 and min(size) < LEAST_SIDE * wanted:
         wanted //= 2
-    if wanted > 1:  # Pillow takes the largest factor that leaves the size asked for
-        picture.draft(None, (picture.width // wanted, picture.height // wanted))
     return wanted
 
 
-def _to_8_bit(picture: Image.Image, data: bytes, notes: list[str]) -> Image.Image:
-    """The picture with 8 bits a channel: 16-bit values v become round(v / 257)."""
-    if picture.mode in ("F", "I"):
-        raise Undecodable("32-bit samples have no stated range")
-    if picture.mode.startswith("I;16"):
-        notes.append("16_bit")
-        return Image.fromarray(_eight_bits(np.asarray(picture)))
-    if picture.format == "PNG" and data[24] == 16:
-        notes.append("16_bit")
-        return _deep_png(data) or picture
-    return picture
+def _reduce(picture: Image.Image, wanted: int) -> int:
+    """Have a JPEG decoded at 1/wanted or larger; the factor that it is."""
+    factor = _factor(picture.size, wanted)
+    if factor > 1:  # Pillow takes the largest factor that leaves the size asked for
+        picture.draft(None, (picture.width // factor, picture.height // factor))
+    return factor
 
 
-def _deep_png(data: bytes) -> Image.Image | None:
-    """A colour PNG of 16 bits by OpenCV: Pillow keeps only the high byte of each sample."""
-    deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if deep is None or deep.dtype != np.uint16 or deep.ndim != 3:
-        return None
-    order = cv2.COLOR_BGRA2RGBA if deep.shape[2] == 4 else cv2.COLOR_BGR2RGB
-    return Image.fromarray(_eight_bits(cv2.cvtColor(deep, order)))
+def _upright(
+    image: Image8, kind: str, notes: list[str], orientation: int, size: tuple[int, int], reduced: int
+) -> Decoded:
+    """The picture turned as its EXIF says; size is (height, width) of the whole picture before that."""
+    if orientation not in _TURNS:
+        return Decoded(image, kind, tuple(notes), size, reduced)
+    turned = _TURNS[orientation](image)
+    return Decoded(turned, kind, (*notes, "exif_rotated"), size if orientation < 5 else size[::-1], reduced)
 
 
-def _eight_bits(values: NDArray[Any]) -> Image8:
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _to_srgb(picture: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    """RGB or RGBA in the sRGB space; a profile that cannot be used is a note, and the samples are taken as they are."""
-    if picture.mode == "LAB":
-        notes.append("lab")
-        return _converted(picture, None)
-    if picture.mode == "CMYK":
-        notes.append("cmyk")
-    else:
-        picture = _rgb_or_rgba(picture, notes)
-    if profile:
-        try:
-            converted = _converted(picture, profile)
-        except (ImageCms.PyCMSError, *DAMAGE):
-            notes.append("icc_broken")
-        else:
-            if converted is not picture:
-                notes.append("icc_converted")
-            picture = converted
-    return picture if picture.mode in ("RGB", "RGBA") else picture.convert("RGB")
-
-
-def _rgb_or_rgba(picture: Image.Image, notes: list[str]) -> Image.Image:
-    if picture.mode in ("P", "PA"):
-        notes.append("palette")
-    if picture.mode in ("1", "L", "LA", "La"):
-        notes.append("grey_channel")
-    alpha = picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
-    if picture.mode == "La":
-        picture = picture.convert("LA")
-    return picture.convert("RGBA" if alpha else "RGB")
-
-
-def _converted(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    transform = _transform(profile, picture.mode)
-    if transform is None:
-        return picture
-    result = ImageCms.applyTransform(picture, transform)
-    assert result is not None
-    return result
-
-
-@functools.lru_cache(maxsize=16)
-def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The way from a profile to sRGB, None when it is sRGB already; profile None stands for Lab."""
-    srgb = ImageCms.createProfile("sRGB")
-    if profile is None:
-        return ImageCms.buildTransform(ImageCms.createProfile("LAB"), srgb, mode, "RGB")
-    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    if "sRGB" in (source.profile.profile_description or ""):
-        return None
-    return ImageCms.buildTransform(source, srgb, mode, "RGBA" if mode == "RGBA" else "RGB")
-
-
-def _flatten(picture: Image.Image, config: DecodeConfig, notes: list[str]) -> Image.Image:
-    if picture.mode == "RGB":
-        return picture
-    alpha = picture.getchannel("A")
-    if alpha.getextrema() == (255, 255):
-        return picture.convert("RGB")
-    notes.append("alpha_flattened")
-    ground = Image.new("RGB", picture.size, config.background)
-    ground.paste(picture.convert("RGB"), mask=alpha)
-    return ground
-
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_TURNS: dict[int, Callable[[Image8], Any]] = {
+    2: lambda image: cv2.flip(image, 1),
+    3: lambda image: cv2.flip(image, -1),
+    4: lambda image: cv2.flip(image, 0),
+    5: cv2.transpose,
+    6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda image: cv2.flip(cv2.transpose(image), -1),
+    8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
-_SIDEWAYS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 
 
 def _orientation(source: Image.Image, notes: list[str]) -> int:
