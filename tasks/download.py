@@ -11,13 +11,13 @@ import pandas as pd
 
 from manifests.expression import is_wanted
 from manifests.ledger import count_reasons, ledger_of
-from manifests.sources import FolderSource, Source
+from manifests.sources import Source
 from tasks.buckets import bucket_of, write_buckets
 from tasks.job import Job
-from tasks.sources import SOURCES, Found, source_fingerprint
+from tasks.sources import SOURCES, Found, source_fingerprint, source_home
 from tasks.sources.found import known_of
 from tasks.stage import Outcome, Place, stage
-from tasks.store import Bucket, digest_of
+from tasks.store import Bucket
 
 
 def _asked(job: Job) -> Any:
@@ -51,9 +51,7 @@ def download_pictures(at: Place) -> Outcome:
 
 def source_folder(job: Job, source: Source) -> Path:
     """Where a source keeps what it fetched: kept between tries and shared by manifests that ask for the same."""
-    # A folder's fingerprint changes with its files, and what is known of the others should stay known.
-    same = digest_of(source.path) if isinstance(source, FolderSource) else source_fingerprint(source)[:16]
-    folder = job.root / "sources" / f"{source.name or source.kind}-{same}"
+    folder = job.root / "sources" / f"{source.name or source.kind}-{source_home(source)}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -15,9 +15,13 @@ from manifests.sources.files import (
     PackedSource,
     ToonSource,
 )
+from manifests.sources.sets import CelebaSource, DanbooruSource, FfhqSource, WebdatasetSource
 
 __all__ = [
     "ArchiveSource",
+    "CelebaSource",
+    "DanbooruSource",
+    "FfhqSource",
     "FolderSource",
     "LmdbSource",
     "NvidiaZipSource",
@@ -25,8 +29,10 @@ __all__ = [
     "Source",
     "SourceConfig",
     "ToonSource",
+    "WebdatasetSource",
 ]
 
 Source = Annotated[
-    FolderSource | ArchiveSource | NvidiaZipSource | LmdbSource | ToonSource, Field(discriminator="kind")
+    FolderSource | ArchiveSource | NvidiaZipSource | LmdbSource | CelebaSource | FfhqSource | ToonSource,
+    Field(discriminator="kind"),
 ]

@@ -10,13 +10,16 @@ from typing import Any
 
 from manifests.sources import Source
 from tasks.sources.archive import archive_fingerprint, check_archive, find_in_archive
+from tasks.sources.celeba import celeba_fingerprint, celeba_home, check_celeba, find_in_celeba
+from tasks.sources.ffhq import check_ffhq, ffhq_fingerprint, ffhq_home, find_in_ffhq
 from tasks.sources.folder import check_folder, find_in_folder, folder_fingerprint
 from tasks.sources.found import Found, Progress
 from tasks.sources.lmdb_values import check_lmdb, find_in_lmdb, lmdb_fingerprint
 from tasks.sources.nvidia_zip import find_in_nvidia_zip, nvidia_zip_fingerprint
 from tasks.sources.toon import draw_toon, toon_fingerprint
+from tasks.store import digest_of
 
-__all__ = ["SOURCES", "Found", "Progress", "check_source", "source_fingerprint"]
+__all__ = ["SOURCES", "Found", "Progress", "check_source", "source_fingerprint", "source_home"]
 
 # What a source is asked: its files (into a folder of its own that is kept between tries), a cheap digest, a check.
 SOURCES: dict[str, Callable[[Any, Path, Progress], Iterator[Found]]] = {
@@ -24,6 +27,8 @@ SOURCES: dict[str, Callable[[Any, Path, Progress], Iterator[Found]]] = {
     "archive": find_in_archive,
     "nvidia-zip": find_in_nvidia_zip,
     "lmdb": find_in_lmdb,
+    "celeba": find_in_celeba,
+    "ffhq": find_in_ffhq,
     "toon": draw_toon,
 }
 _FINGERPRINTS: dict[str, Callable[[Any], object]] = {
@@ -31,6 +36,8 @@ _FINGERPRINTS: dict[str, Callable[[Any], object]] = {
     "archive": archive_fingerprint,
     "nvidia-zip": nvidia_zip_fingerprint,
     "lmdb": lmdb_fingerprint,
+    "celeba": celeba_fingerprint,
+    "ffhq": ffhq_fingerprint,
     "toon": toon_fingerprint,
 }
 _CHECKS: dict[str, Callable[[Any], None]] = {
@@ -38,6 +45,15 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
     "archive": check_archive,
     "nvidia-zip": check_archive,
     "lmdb": check_lmdb,
+    "celeba": check_celeba,
+    "ffhq": check_ffhq,
+}
+# Sources that keep more than their fingerprint holds for: files that change and digests that stay, archives that stay
+# beside small files that change. The others have a folder for each fingerprint.
+_HOMES: dict[str, Callable[[Any], object]] = {
+    "folder": lambda config: config.path,
+    "celeba": celeba_home,
+    "ffhq": ffhq_home,
 }
 
 
@@ -49,6 +65,12 @@ def source_fingerprint(config: Source) -> str:
     """
     facts = [config.kind, _FINGERPRINTS[config.kind](config)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def source_home(config: Source) -> str:
+    """What the name of the folder that a source keeps its files in ends with, hex."""
+    home = _HOMES.get(config.kind)
+    return digest_of(home(config)) if home else source_fingerprint(config)[:16]
 
 
 def check_source(config: Source) -> None:

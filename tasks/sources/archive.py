@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from manifests.sources import ArchiveSource, PackedSource
+from manifests.sources.asked import MirroredFile, Terms
 from tasks.errors import IntegrityError, Refused
 from tasks.sources.expected import Expected, check_file
 from tasks.sources.found import (
@@ -34,14 +35,24 @@ logger = logging.getLogger(__name__)
 
 def check_archive(config: PackedSource) -> None:
     """ValueError when no mirror can be tried, Refused when the terms of a download are not accepted."""
-    if _local(config) is not None:
+    check_mirrors(config, config, config.name or config.urls[0], config.licence)
+
+
+def check_mirrors(file: MirroredFile, terms: Terms, title: str, licence: str) -> None:
+    """ValueError when no mirror of the file can be tried, Refused when the terms of its download are not accepted."""
+    if _local(file) is not None:
         return
-    if not any(is_url(url) for url in config.urls):
-        raise ValueError(f"none of these files exists: {', '.join(config.urls)} (looked from {Path.cwd()})")
-    if config.terms and not config.terms_ack:
+    if not any(is_url(url) for url in file.urls):
+        raise ValueError(f"none of these files exists: {', '.join(file.urls)} (looked from {Path.cwd()})")
+    judge_terms(terms, title, licence)
+
+
+def judge_terms(terms: Terms, title: str, licence: str) -> None:
+    """Refused when there are terms and nobody has accepted them."""
+    if terms.terms and not terms.terms_ack:
         raise Refused(
-            f"{_title(config)} may be downloaded only on these terms:\n{config.terms.strip()}\n"
-            f"licence: {config.licence or 'none stated'}\n"
+            f"{title} may be downloaded only on these terms:\n{terms.terms.strip()}\n"
+            f"licence: {licence or 'none stated'}\n"
             "Read them, then write `terms_ack: true` beside them in the manifest"
         )
 
@@ -76,7 +87,7 @@ def unpack(config: PackedSource, archive: Path, work: Path, progress: Progress, 
 
     def takes(name: str) -> bool:
         origin = clean_origin(name)
-        if not _wanted(origin, config):
+        if not wanted(origin, config):
             return False
         if reason := (said := say(origin)).reason:
             files.append(absent(origins.give(name), archive, reason, said.about)._replace(label=said.label))
@@ -91,7 +102,7 @@ def unpack(config: PackedSource, archive: Path, work: Path, progress: Progress, 
     skipped = ", ".join(f"{number} {reason}" for reason, number in sorted(unpacking.skipped.items()))
     if skipped:
         logger.warning("%s: left out: %s", archive, skipped)
-    _judge_count(config, archive, len(files), skipped)
+    judge_count(config, archive, len(files), skipped)
     return files
 
 
@@ -107,23 +118,31 @@ def limits_of(config: PackedSource) -> Limits:
     return Limits(config.max_member_bytes, config.max_total_bytes, config.max_ratio)
 
 
-def _judge_count(config: PackedSource, archive: Path, found: int, skipped: str) -> None:
+def judge_count(config: PackedSource, archive: Path, found: int, skipped: str) -> None:
+    """IntegrityError unless the archive holds as many pictures as the source must, and any at all."""
     wanted = f"files that fit {', '.join(config.members)}" + (f" (left out: {skipped})" if skipped else "")
     if config.count is not None and found != config.count:
-        raise IntegrityError(f"{archive} holds {found:,} {wanted}, {config.count:,} were expected")
+        part = "; if a part of it is meant, let count say so" if found < config.count else ""
+        raise IntegrityError(f"{archive} holds {found:,} {wanted}, {config.count:,} were expected{part}")
     if not found:
         raise IntegrityError(f"{archive} holds no {wanted}")
 
 
-def _wanted(origin: str, config: PackedSource) -> bool:
+def wanted(origin: str, config: PackedSource) -> bool:
+    """Whether the file of this clean name is one of the source's pictures."""
     return not is_hidden(origin) and matches(origin, config.members) and not matches(origin, config.not_pictures)
 
 
 def obtain(config: PackedSource, work: Path, progress: Progress, patience: Patience) -> Path:
     """The archive as a checked file; one that was brought here before is checked again and not brought again."""
     check_archive(config)
-    expected = Expected(config.sha256, config.md5, config.bytes)
-    target = work / f"{config.name or 'archive'}-{facts_digest(identity(config))}"
+    return obtain_file(config, config, work / (config.name or "archive"), progress, patience)
+
+
+def obtain_file(file: MirroredFile, terms: Terms, place: Path, progress: Progress, patience: Patience) -> Path:
+    """One file, checked: where it lies here, else brought to `place`, which gets its identity behind the name."""
+    expected = Expected(file.sha256, file.md5, file.bytes)
+    target = place.with_name(f"{place.name}-{facts_digest(identity(file))}")
     if target.is_file():
         try:
             check_file(target, expected, target.name)
@@ -131,25 +150,21 @@ def obtain(config: PackedSource, work: Path, progress: Progress, patience: Patie
             logger.warning("%s: brought again", failure)
         else:
             return target
-    agreed = config.terms_ack or not config.terms
-    return fetch([url for url in config.urls if agreed or not is_url(url)], target, expected, progress, patience)
+    agreed = terms.terms_ack or not terms.terms
+    return fetch([url for url in file.urls if agreed or not is_url(url)], target, expected, progress, patience)
 
 
-def identity(config: PackedSource) -> object:
+def identity(file: MirroredFile) -> object:
     """Which file it is: its digest, else size and time of a local one, else the URLs."""
-    if config.sha256 or config.md5:
-        return config.sha256 or config.md5
-    if (path := _local(config)) is None:
-        return config.urls
+    if file.sha256 or file.md5:
+        return file.sha256 or file.md5
+    if (path := _local(file)) is None:
+        return file.urls
     state = path.stat()
     return [str(path.resolve()), state.st_size, state.st_mtime_ns]
 
 
-def _local(config: PackedSource) -> Path | None:
+def _local(file: MirroredFile) -> Path | None:
     """The first of the mirrors that is a file here."""
-    paths = (Path(url).expanduser() for url in config.urls if not is_url(url))
+    paths = (Path(url).expanduser() for url in file.urls if not is_url(url))
     return next((path for path in paths if path.is_file()), None)
-
-
-def _title(config: PackedSource) -> str:
-    return config.name or config.urls[0]

@@ -17,6 +17,7 @@ from tasks.sources import SOURCES, check_source, source_fingerprint
 from tasks.sources.folder import find_in_folder
 from tasks.sources.found import Found
 from tasks.sources.toon import draw_toon
+from tests.tasks.stand_ins import celeba_tree, ffhq_tree
 
 OLD = 1_600_000_000 * 10**9
 
@@ -73,9 +74,19 @@ def a_few_toons(tmp_path: Path) -> dict[str, Any]:
     return {"kind": "toon", "pictures": 3, "workers": 1, "min_side": 300, "max_side": 320}
 
 
+def a_celeba(tmp_path: Path) -> dict[str, Any]:
+    return celeba_tree(tmp_path / "celeba", 4)
+
+
+def an_ffhq(tmp_path: Path) -> dict[str, Any]:
+    return ffhq_tree(tmp_path / "ffhq", 4)
+
+
 EXAMPLES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "folder": a_folder,
     "archive": an_archive,
+    "celeba": a_celeba,
+    "ffhq": an_ffhq,
     "lmdb": an_lmdb,
     "nvidia-zip": an_nvidia_zip,
     "toon": a_few_toons,
