@@ -10,22 +10,19 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-EOI, SOS, DQT, APP1, APP2 = 0xD9, 0xDA, 0xDB, 0xE1, 0xE2
+NONE, EOI, SOS, DQT, APP1, APP2 = -1, 0xD9, 0xDA, 0xDB, 0xE1, 0xE2
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 BASELINE, PROGRESSIVE = (0xC0, 0xC1), 0xC2
 INSIDE = {0xC4, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)}  # segments that may follow a scan: tables, text
 MAX_SCANS = 64  # encoders write about ten; each costs a pass over all pixels, even where it holds a few bytes
 MAX_SEGMENTS = 4096  # the longest profile takes 255
+MAX_JUNK = 1_000_000  # bytes that are no segment; Pillow takes half a second to pass them
 
+_FILL = re.compile(rb"\xff+")
 _MARKER = re.compile(rb"\xff([^\x00\xff])")  # in a scan FF 00 is a byte of it, FF FF is fill
 
 
-class Segment(NamedTuple):
-    """A part of the header: its marker, and where its contents begin and end."""
-
-    marker: int
-    start: int
-    end: int
+Segment = tuple[int, int, int]  # marker, where the contents begin, where they end
 
 
 class Walk(NamedTuple):
@@ -43,45 +40,49 @@ def walk_jpeg(data: bytes) -> Walk:
     A file whose header already confuses the walk is left to the decoder, which forgives more.
     """
     header: list[Segment] = []
-    num_scans, num_tables, position = 0, 0, 2
-    while (found := _segment(data, position)) and found.marker != EOI:
-        position = found.end
+    num_scans, position = 0, 2
+    for _ in range(MAX_SEGMENTS):
+        marker, start, end = found = _segment(data, position)
+        if marker == NONE and num_scans:
+            return Walk("the JPEG is cut off or damaged between its scans", header)
+        if marker == NONE:  # decoders look for the next marker byte by byte
+            near = data.find(b"\xff\xda", start, start + MAX_JUNK) >= 0
+            return Walk("" if near else "the JPEG is cut off or damaged in its header: no scan follows", header)
+        if marker == EOI:
+            baseline = any(segment[0] in BASELINE for segment in header)
+            return Walk("", header, start - 4 if baseline and num_scans == 1 else 0, num_scans > 0)
+        position = end
         if not num_scans:
             header.append(found)
-        num_tables += num_scans > 0
-        if max(len(header), num_tables) > MAX_SEGMENTS:
-            return Walk(f"the JPEG has more than {MAX_SEGMENTS} segments", header)
-        if found.marker == SOS:
+        if marker == SOS:
             num_scans += 1
-            position, damage = _scan_end(data, position)
+            position, damage = _scan_end(data, end)
             if damage or num_scans > MAX_SCANS:
                 return Walk(damage or f"the JPEG has more than {MAX_SCANS} scans", header)
-    if not found:
-        return Walk("the JPEG is cut off or damaged between its scans" if num_scans else "", header)
-    baseline = any(segment.marker in BASELINE for segment in header)
-    return Walk("", header, found.start - 4 if baseline and num_scans == 1 else 0, num_scans > 0)
+    return Walk(f"the JPEG has more than {MAX_SEGMENTS} segments", header)
 
 
 def header_of(data: bytes) -> list[Segment]:
     """The segments up to the first scan, as far as they can be followed."""
     header: list[Segment] = []
-    while len(header) < MAX_SEGMENTS and (found := _segment(data, header[-1].end if header else 2)):
-        if found.marker == EOI:
+    position, marker = 2, 0
+    while marker != SOS and len(header) < MAX_SEGMENTS:
+        marker, _, position = found = _segment(data, position)
+        if marker in (NONE, EOI):
             break
         header.append(found)
-        if found.marker == SOS:
-            break
     return header
 
 
-def _segment(data: bytes, position: int) -> Segment | None:
-    """The segment that begins here, None where no marker stands; FF before a marker is fill."""
-    while data[position : position + 2] == b"\xff\xff":
-        position += 1
-    if position + 1 >= len(data) or data[position] != 0xFF:
-        return None
-    start = position + 4
-    return Segment(data[position + 1], start, position + 2 + int.from_bytes(data[position + 2 : start], "big"))
+def _segment(data: bytes, position: int) -> Segment:
+    """The segment that begins here, of the marker NONE where none stands; FF before a marker is fill."""
+    head = data[position : position + 4]
+    if head[:2] == b"\xff\xff" and (fill := _FILL.match(data, position, position + MAX_JUNK)):
+        position = fill.end() - 1
+        head = data[position : position + 4]
+    if len(head) < 2 or head[0] != 0xFF:
+        return NONE, position, position
+    return head[1], position + 4, position + 2 + int.from_bytes(head[2:], "big")
 
 
 def _scan_end(data: bytes, position: int) -> tuple[int, str]:
@@ -112,7 +113,7 @@ class Plain(NamedTuple):
 
 def plain_jpeg(data: bytes, walk: Walk) -> Plain | None:
     """What must be known of a plain JPEG before it is decoded; None where Pillow's reader is to look at it."""
-    frames = [segment for segment in walk.header if segment.marker in FRAMES]
+    frames = [segment for segment in walk.header if segment[0] in FRAMES]
     if not walk.whole or len(frames) != 1 or not (frame := _frame(data, frames[0])):
         return None
     turns = [_turn(data[start:end]) for marker, start, end in walk.header if marker == APP1]
@@ -126,7 +127,7 @@ def plain_jpeg(data: bytes, walk: Walk) -> Plain | None:
         return None
     profile = None
     for start, end in profiles:
-        if data[start : start + 14] != b"ICC_PROFILE\0\1\1" or start > frames[0].start:
+        if data[start : start + 14] != b"ICC_PROFILE\0\1\1" or start > frames[0][1]:
             return None
         profile = data[start + 14 : end]
     return Plain(*frame, stated[0] if stated else 1, profile)
@@ -134,8 +135,9 @@ def plain_jpeg(data: bytes, walk: Walk) -> Plain | None:
 
 def _frame(data: bytes, at: Segment) -> tuple[int, int, int] | None:
     """Height, width and channels by the frame header, None where it is no common one."""
-    body = data[at.start : at.end]
-    if at.marker not in (*BASELINE, PROGRESSIVE) or len(body) < 6 or body[0] != 8 or body[5] not in (1, 3):
+    marker, start, end = at
+    body = data[start:end]
+    if marker not in (*BASELINE, PROGRESSIVE) or len(body) < 6 or body[0] != 8 or body[5] not in (1, 3):
         return None
     height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
     return (height, width, body[5]) if height and width and len(body) == 6 + 3 * body[5] else None
@@ -194,7 +196,7 @@ _CHROMA = "17 18 18 24 21 24 47 26 26 47 99 66 56 66 " + "99 " * 50
 
 
 def jpeg_quality(data: bytes) -> float | None:
-    """The quality, 1..100, whose IJG tables are nearest to those of a JPEG; None where there are none.
+    """The quality, 1..100, whose IJG tables are nearest to those of a JPEG; None where it states none.
 
     Nearest by the mean difference of the logarithms of the quantisation steps, luminance against table K.1 and, where
     the file has another table for chrominance, that against K.2. Exact for whatever libjpeg wrote by quality.
@@ -204,8 +206,8 @@ def jpeg_quality(data: bytes) -> float | None:
     header = header_of(data)
     tables = _tables(data, header)
     frame = next((data[start:end] for marker, start, end in header if marker in FRAMES), b"")
-    used = list(dict.fromkeys(frame[8::3]))[:2] or [0]
-    if any(index not in tables for index in used):
+    used = list(dict.fromkeys(frame[8::3]))[:2]
+    if not used or any(index not in tables for index in used):
         return None
     asked = np.log(np.array([tables[index] for index in used], np.float32))
     deep = max(max(tables[index]) for index in used) > 255
