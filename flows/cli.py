@@ -175,6 +175,31 @@ def report(manifest: ManifestArgument, settings: SetOption = []) -> None:  # noq
     print(report_job(job))
 
 
+@app.command(epilog="Example:  stylegan pack manifests/photos.yaml --to photos.zip --where \"rating == 'g'\"")
+def pack(
+    manifest: ManifestArgument,
+    to: Annotated[Path, typer.Option(help="FILE.zip, FILE.tar or a folder that is not there yet")],
+    layout: Annotated[
+        str, typer.Option("--format", help="nvidia, folder or webdataset; empty = the usual one of such a name")
+    ] = "",
+    split: Annotated[str, typer.Option(help="train or held_out")] = "train",
+    where: Annotated[str, typer.Option(help="which faces, an expression over the ledger: label == 'cat'")] = "",
+    sizes: Annotated[str, typer.Option(help="px, with commas between: a target each, named NAME-SIZE")] = "",
+    settings: SetOption = [],  # noqa: B006
+) -> None:
+    """Pack the faces for others: NVIDIA's zip, a plain folder (of classes), a WebDataset tar."""
+    from tasks.pack import asked_of, pack_faces
+    from tasks.summary import last
+
+    asked = asked_of(to, layout, split, where, sizes)
+    job = _dry(_manifest(manifest), settings)
+    shards = last(job, "shard")
+    if shards is None or shards.pending:
+        raise ManifestError(f"{job.path} has no shards yet: `stylegan run {job.path} --until shard` first")
+    for path in pack_faces(job, shards, to, asked):
+        print(path)
+
+
 @app.command()
 def doctor() -> None:
     """Look at this machine: Python, libraries, GPU, film encoder, data root, assets."""
