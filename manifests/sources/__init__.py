@@ -15,6 +15,7 @@ from manifests.sources.files import (
     PackedSource,
     ToonSource,
 )
+from manifests.sources.remote import UrlsSource
 from manifests.sources.sets import CelebaSource, DanbooruSource, FfhqSource, WebdatasetSource
 
 __all__ = [
@@ -29,10 +30,11 @@ __all__ = [
     "Source",
     "SourceConfig",
     "ToonSource",
+    "UrlsSource",
     "WebdatasetSource",
 ]
 
 Source = Annotated[
-    FolderSource | ArchiveSource | NvidiaZipSource | LmdbSource | CelebaSource | FfhqSource | ToonSource,
+    FolderSource | ArchiveSource | NvidiaZipSource | LmdbSource | CelebaSource | FfhqSource | ToonSource | UrlsSource,
     Field(discriminator="kind"),
 ]

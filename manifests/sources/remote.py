@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from manifests.expression import names_in
 from manifests.sources.asked import Globs, Labels, Pattern, SourceConfig
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -78,15 +77,6 @@ class UrlsSource(RemoteSource):
         ("noai", "noimageai", "noindex", "noimageindex"),
         description="words of X-Robots-Tag that say no; TDM-Reservation: 1 does, too",
     )
-
-    @field_validator("where")
-    @classmethod
-    def _asks_what_is_known_before(cls, where: str) -> str:
-        if "bytes" in names_in(where):
-            raise ValueError(
-                "`bytes` is not known before a picture is fetched: use limits.max_picture_bytes, or a size in the table"
-            )
-        return where
 
 
 class PinnedSource(RemoteSource):

@@ -17,6 +17,7 @@ from tasks.sources.found import Found, Progress
 from tasks.sources.lmdb_values import check_lmdb, find_in_lmdb, lmdb_fingerprint
 from tasks.sources.nvidia_zip import find_in_nvidia_zip, nvidia_zip_fingerprint
 from tasks.sources.toon import draw_toon, toon_fingerprint
+from tasks.sources.urls import check_urls, find_by_urls, urls_fingerprint, urls_home
 from tasks.store import digest_of
 
 __all__ = ["SOURCES", "Found", "Progress", "check_source", "source_fingerprint", "source_home"]
@@ -30,6 +31,7 @@ SOURCES: dict[str, Callable[[Any, Path, Progress], Iterator[Found]]] = {
     "celeba": find_in_celeba,
     "ffhq": find_in_ffhq,
     "toon": draw_toon,
+    "urls": find_by_urls,
 }
 _FINGERPRINTS: dict[str, Callable[[Any], object]] = {
     "folder": folder_fingerprint,
@@ -39,6 +41,7 @@ _FINGERPRINTS: dict[str, Callable[[Any], object]] = {
     "celeba": celeba_fingerprint,
     "ffhq": ffhq_fingerprint,
     "toon": toon_fingerprint,
+    "urls": urls_fingerprint,
 }
 _CHECKS: dict[str, Callable[[Any], None]] = {
     "folder": check_folder,
@@ -47,6 +50,7 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
     "lmdb": check_lmdb,
     "celeba": check_celeba,
     "ffhq": check_ffhq,
+    "urls": check_urls,
 }
 # Sources that keep more than their fingerprint holds for: files that change and digests that stay, archives that stay
 # beside small files that change. The others have a folder for each fingerprint.
@@ -54,6 +58,7 @@ _HOMES: dict[str, Callable[[Any], object]] = {
     "folder": lambda config: config.path,
     "celeba": celeba_home,
     "ffhq": ffhq_home,
+    "urls": urls_home,
 }
 
 

@@ -17,6 +17,7 @@ from tasks.sources import SOURCES, check_source, source_fingerprint
 from tasks.sources.folder import find_in_folder
 from tasks.sources.found import Found
 from tasks.sources.toon import draw_toon
+from tests.tasks.remote_examples import a_list_of_urls
 from tests.tasks.stand_ins import celeba_tree, ffhq_tree
 
 OLD = 1_600_000_000 * 10**9
@@ -90,6 +91,7 @@ EXAMPLES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "lmdb": an_lmdb,
     "nvidia-zip": an_nvidia_zip,
     "toon": a_few_toons,
+    "urls": a_list_of_urls,
 }
 
 
