@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import warnings
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from pydantic import BaseModel, ConfigDict, Field
@@ -107,6 +109,12 @@ def decode(data: bytes, config: DecodeConfig = DEFAULTS, name: str = "", reduced
     if name and suffix not in SUFFIXES[kind]:
         return found._replace(notes=(*found.notes, "wrong_suffix"))
     return found
+
+
+def decoder_version() -> str:
+    """What decodes: this module and the libraries under it."""
+    simplejpeg = importlib.metadata.version("simplejpeg")
+    return f"decode 2, Pillow {PIL.__version__}, OpenCV {cv2.__version__}, simplejpeg {simplejpeg}"
 
 
 def _checked_format(data: bytes, config: DecodeConfig) -> str:

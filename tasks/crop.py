@@ -15,6 +15,7 @@ from manifests.ledger import count_reasons, ledger_of, read_ledger, rows_of, wri
 from tasks.assets import find_asset, read_assets
 from tasks.buckets import Portion, each_bucket
 from tasks.errors import IntegrityError
+from tasks.guard import busy_with, note_against, quarantined
 from tasks.job import Job
 from tasks.stage import Outcome, Place, stage
 from tasks.store import Record
@@ -44,7 +45,8 @@ def crop_faces(at: Place, pictures: Record) -> Outcome:
             for name, bucket in pictures.buckets.items()
         },
     )
-    return Outcome(buckets=buckets, counts=count_reasons(at.job.ledger(buckets)))
+    ledger = at.job.ledger(buckets)
+    return Outcome(buckets=buckets, counts=count_reasons(ledger), facts=quarantined(at.job.root, ledger["id"]))
 
 
 def crop_bucket(folder: Path, pictures: Path, config: CropConfig, kind: HashKind, cascade: Path | None) -> None:
@@ -55,9 +57,16 @@ def crop_bucket(folder: Path, pictures: Path, config: CropConfig, kind: HashKind
         if row["reason"]:
             rows.append(row)
             continue
-        data = _bytes_of(Path(paths[row["id"]]), row)
-        rows.extend(_findings(row, find_faces(data, row["origin"], config, kind, cascade)))
+        rows.extend(_findings(row, _look_at(row, Path(paths[row["id"]]), config, kind, cascade)))
     write_ledger(ledger_of(rows), folder / "ledger.parquet")
+
+
+def _look_at(row: dict[str, Any], path: Path, config: CropConfig, kind: HashKind, cascade: Path | None) -> Picture:
+    if note := note_against(row["id"]):
+        return Picture("undecodable", "", (note,), (0, 0), None, [])
+    data = _bytes_of(path, row)
+    with busy_with(row["id"]):
+        return find_faces(data, row["origin"], config, kind, cascade)
 
 
 def _findings(row: dict[str, Any], found: Picture) -> Iterator[dict[str, Any]]:

@@ -16,15 +16,18 @@ def worker_pool(workers: int) -> ProcessPoolExecutor:
     """A pool of so many processes; it must not be handed closures, and its functions must be a module's own."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_settle_in)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=settle_in)
 
 
-def _settle_in() -> None:
+def settle_in() -> None:
+    """Make a worker of this process: low priority, one thread a codec, no GPU, and an end with its parent's."""
     os.nice(LOW_PRIORITY)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     import cv2
+    from PIL import AvifImagePlugin
 
     cv2.setNumThreads(1)
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
