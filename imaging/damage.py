@@ -13,7 +13,7 @@ from PIL import Image, ImageChops
 
 # What Pillow's readers raised on the hostile set and on 640,000 mutated files: mostly OSError ("cannot identify",
 # "image file is truncated", "broken data stream"); from tags and chunks SyntaxError, ValueError, TypeError, IndexError
-# and struct.error; from AVIF RuntimeError. The others stand in the sources of Pillow and OpenCV.
+# and struct.error; from AVIF RuntimeError and ZeroDivisionError. The others stand in the sources of Pillow and OpenCV.
 DAMAGE = (
     OSError,
     SyntaxError,
@@ -23,7 +23,7 @@ DAMAGE = (
     IndexError,
     KeyError,
     TypeError,
-    OverflowError,
+    ArithmeticError,
     struct.error,
     zlib.error,
     cv2.error,

@@ -218,7 +218,7 @@ def _tables(data: bytes, header: list[Segment]) -> dict[int, list[int]]:
     """The quantisation tables by their number, in the order of the file."""
     found = {}
     for marker, start, end in header:
-        while marker == DQT and start < end:
+        while marker == DQT and start < min(end, len(data)):
             deep, index = divmod(data[start], 16)
             kind = np.dtype(">u2") if deep else np.dtype(np.uint8)
             body = data[start + 1 : min(end, start + 1 + 64 * kind.itemsize)]
