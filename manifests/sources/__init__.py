@@ -15,7 +15,7 @@ from manifests.sources.files import (
     PackedSource,
     ToonSource,
 )
-from manifests.sources.remote import UrlsSource
+from manifests.sources.remote import ParquetSource, RemoteFilesSource, TarIndexSource, UrlsSource
 from manifests.sources.sets import CelebaSource, DanbooruSource, FfhqSource, WebdatasetSource
 
 __all__ = [
@@ -27,14 +27,27 @@ __all__ = [
     "LmdbSource",
     "NvidiaZipSource",
     "PackedSource",
+    "ParquetSource",
+    "RemoteFilesSource",
     "Source",
     "SourceConfig",
+    "TarIndexSource",
     "ToonSource",
     "UrlsSource",
     "WebdatasetSource",
 ]
 
 Source = Annotated[
-    FolderSource | ArchiveSource | NvidiaZipSource | LmdbSource | CelebaSource | FfhqSource | ToonSource | UrlsSource,
+    FolderSource
+    | ArchiveSource
+    | NvidiaZipSource
+    | LmdbSource
+    | CelebaSource
+    | FfhqSource
+    | ToonSource
+    | UrlsSource
+    | RemoteFilesSource
+    | ParquetSource
+    | TarIndexSource,
     Field(discriminator="kind"),
 ]

@@ -12,6 +12,7 @@ from manifests.sources.asked import Globs, Labels, Pattern, SourceConfig
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB = re.compile(r"hf://((datasets|spaces)/)?[^/@]+/[^/@]+(@(?P<commit>[^/]+))?")
+_HUB_PAGE = re.compile(r"https://huggingface\.co/.+/resolve/(?![0-9a-f]{40}/)")
 Tables = Annotated[
     tuple[Pattern, ...],
     Field(
@@ -97,10 +98,10 @@ class PinnedSource(RemoteSource):
     def _pins_what_moves(self) -> Self:
         for url in self.addresses():
             named = _HUB.match(url)
-            if named and not _COMMIT.fullmatch(named["commit"] or self.revision):
+            if (named and not _COMMIT.fullmatch(named["commit"] or self.revision)) or _HUB_PAGE.match(url):
                 raise ValueError(
                     f"{url} names no commit, so that tomorrow it may be another data set: set revision to the 40 hex "
-                    "digits that its page shows under Files and versions, or write @COMMIT behind the data set's name"
+                    "digits of its page, Files and versions, or write @COMMIT (resolve/COMMIT) into the URL"
                 )
         return self
 
@@ -152,7 +153,7 @@ class TarIndexSource(PinnedSource):
     )
     members: Annotated[tuple[Pattern, ...], Globs] = ("*",)
     metadata: Tables = ()
-    columns: Columns = Columns()
+    columns: Columns = Columns(md5="")  # of Danbooru's originals, which not every mirror keeps
     rows: Literal["all", "indexed"] = Field(
         "all",
         description="all = what the metadata name and no index holds is a row, too (missing); indexed = it is not, for "

@@ -16,6 +16,9 @@ from tasks.sources.folder import check_folder, find_in_folder, folder_fingerprin
 from tasks.sources.found import Found, Progress
 from tasks.sources.lmdb_values import check_lmdb, find_in_lmdb, lmdb_fingerprint
 from tasks.sources.nvidia_zip import find_in_nvidia_zip, nvidia_zip_fingerprint
+from tasks.sources.parquet import check_parquet, find_in_parquet, parquet_fingerprint, parquet_home
+from tasks.sources.remote_files import check_remote, find_remote, remote_fingerprint, remote_home
+from tasks.sources.tar_index import check_tar_index, find_in_tars, tar_index_fingerprint, tar_index_home
 from tasks.sources.toon import draw_toon, toon_fingerprint
 from tasks.sources.urls import check_urls, find_by_urls, urls_fingerprint, urls_home
 from tasks.store import digest_of
@@ -32,6 +35,9 @@ SOURCES: dict[str, Callable[[Any, Path, Progress], Iterator[Found]]] = {
     "ffhq": find_in_ffhq,
     "toon": draw_toon,
     "urls": find_by_urls,
+    "remote": find_remote,
+    "parquet": find_in_parquet,
+    "tar-index": find_in_tars,
 }
 _FINGERPRINTS: dict[str, Callable[[Any], object]] = {
     "folder": folder_fingerprint,
@@ -42,6 +48,9 @@ _FINGERPRINTS: dict[str, Callable[[Any], object]] = {
     "ffhq": ffhq_fingerprint,
     "toon": toon_fingerprint,
     "urls": urls_fingerprint,
+    "remote": remote_fingerprint,
+    "parquet": parquet_fingerprint,
+    "tar-index": tar_index_fingerprint,
 }
 _CHECKS: dict[str, Callable[[Any], None]] = {
     "folder": check_folder,
@@ -51,6 +60,9 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
     "celeba": check_celeba,
     "ffhq": check_ffhq,
     "urls": check_urls,
+    "remote": check_remote,
+    "parquet": check_parquet,
+    "tar-index": check_tar_index,
 }
 # Sources that keep more than their fingerprint holds for: files that change and digests that stay, archives that stay
 # beside small files that change. The others have a folder for each fingerprint.
@@ -59,6 +71,9 @@ _HOMES: dict[str, Callable[[Any], object]] = {
     "celeba": celeba_home,
     "ffhq": ffhq_home,
     "urls": urls_home,
+    "remote": remote_home,
+    "parquet": parquet_home,
+    "tar-index": tar_index_home,
 }
 
 

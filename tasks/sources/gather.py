@@ -1,4 +1,4 @@
-"""Asking the web for many things at once: in turns, again where it helps, each ending as bytes or as a reason."""
+"""Asking others for many things at once: in turns, again where it helps, each ending as bytes or as a reason."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from manifests.sources.remote import Limits
+from tasks.sources.answers import AskAgain, MovedTo, NotGiven
 from tasks.sources.found import Progress
-from tasks.sources.polite import Bandwidth, Turns, Wanted
-from tasks.sources.web import AskAgain, MovedTo, NotGiven, Visitor, Web
+from tasks.sources.polite import Turns, Wanted
 
 logger = logging.getLogger(__name__)
 
@@ -27,23 +27,32 @@ class Handlers(NamedTuple):
     fail: Callable[[Wanted, NotGiven], None]
 
 
+class Giver(Protocol):
+    """Whoever can be asked, by many threads: the web, or a file system."""
+
+    def get(self, wanted: Wanted, most_bytes: int) -> bytes:
+        """The bytes; NotGiven, AskAgain or MovedTo when there are none to be had here and now."""
+
+    def leave(self, host: str, facts: dict[str, Any]) -> None:
+        """Give nothing of this host any more."""
+
+
 def gather(
-    wanted: Sequence[Wanted], limits: Limits, visitor: Visitor, handlers: Handlers, progress: Progress
+    wanted: Sequence[Wanted], giver: Giver, limits: Limits, handlers: Handlers, progress: Progress
 ) -> Counter[str]:
     """Ask for everything within the limits; returns how many came ("fetched") and how many did not, by reason."""
     tally = Tally(len(wanted), progress)
     if not wanted:
         return tally.counts
     turns = Turns(wanted, limits)
-    with Web(limits, visitor, Bandwidth(limits.bytes_per_second)) as web:
-        asker = _Asker(web, turns, limits, handlers, tally)
-        num_threads = min(limits.connections, len(wanted))
-        with ThreadPoolExecutor(num_threads, "fetch") as pool:
-            asking = [pool.submit(asker.run) for _ in range(num_threads)]
-            try:
-                _watch(asking, tally)
-            finally:
-                turns.stop()
+    asker = _Asker(giver, turns, limits, handlers, tally)
+    num_threads = min(limits.connections, len(wanted))
+    with ThreadPoolExecutor(num_threads, "fetch") as pool:
+        asking = [pool.submit(asker.run) for _ in range(num_threads)]
+        try:
+            _watch(asking, tally)
+        finally:
+            turns.stop()
     for future in asking:
         future.result()
     tally.say(last=True)
@@ -96,8 +105,8 @@ def progress_line(counts: dict[str, int], total: int, seconds: float) -> str:
 
 
 class _Asker:
-    def __init__(self, web: Web, turns: Turns, limits: Limits, handlers: Handlers, tally: Tally) -> None:
-        self.web, self.turns, self.limits, self.handlers, self.tally = web, turns, limits, handlers, tally
+    def __init__(self, giver: Giver, turns: Turns, limits: Limits, handlers: Handlers, tally: Tally) -> None:
+        self.giver, self.turns, self.limits, self.handlers, self.tally = giver, turns, limits, handlers, tally
 
     def run(self) -> None:
         """Take turns until nothing is left."""
@@ -106,7 +115,7 @@ class _Asker:
 
     def _ask(self, item: Wanted) -> None:
         try:
-            self.handlers.keep(item, self.web.get(item, most_bytes_of(item, self.limits)))
+            self.handlers.keep(item, self.giver.get(item, most_bytes_of(item, self.limits)))
             self._settle(item, "fetched")
         except MovedTo as moved:
             self._follow(item, moved.url)
@@ -125,7 +134,7 @@ class _Asker:
         seconds = min(2.0**item.tries, self.limits.max_wait_seconds) if answer.seconds is None else answer.seconds
         too_long = seconds > self.limits.max_wait_seconds
         if too_long and answer.whole_host:
-            self.web.closed[item.host] = answer.facts
+            self.giver.leave(item.host, answer.facts)
         if too_long or item.tries + 1 >= self.limits.tries:
             self._give_up(item, NotGiven("unavailable", **answer.facts))
             return

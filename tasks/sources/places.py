@@ -41,6 +41,11 @@ class Place(NamedTuple):
         marks = (info.get(name) for name in ("ETag", "etag", "md5Hash", "sha256", "blob_id", "mtime", "created"))
         return [self.url, info.get("size"), *(str(mark) for mark in marks if mark is not None)]
 
+    @property
+    def remote(self) -> bool:
+        """Whether a network may be in between."""
+        return is_remote(self.url)
+
     def open(self, mode: str = "rb") -> IO[Any]:
         """The file, for reading; text is unpacked by the ending of its name."""
         if mode == "rb":

@@ -53,14 +53,15 @@ def is_table(name: str) -> bool:
 def _parquet_rows(place: Place) -> Iterator[Row]:
     with place.open("rb") as data:
         table = pq.ParquetFile(data)
-        plain = [field.name for field in table.schema_arrow if not _holds_bytes(field.type)]
+        plain = [field.name for field in table.schema_arrow if not holds_bytes(field.type)]
         for batch in table.iter_batches(batch_size=4096, columns=plain):
             yield from batch.to_pylist()
 
 
-def _holds_bytes(kind: pa.DataType) -> bool:
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Whether values of this type are bytes, or have bytes in them."""
     if pa.types.is_struct(kind):
-        return any(_holds_bytes(field.type) for field in kind)
+        return any(holds_bytes(field.type) for field in kind)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 

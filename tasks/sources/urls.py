@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from manifests.sources.remote import UrlsSource
-from tasks.errors import SourceUnavailable
 from tasks.sources.address import shown
+from tasks.sources.answers import NotGiven
 from tasks.sources.bring import bring
-from tasks.sources.expected import MOST_HEAD, web_page_title
-from tasks.sources.found import About, Found, Origins, Progress, absent, content_path, facts_digest, reason_before
+from tasks.sources.found import About, Found, Origins, Progress, facts_digest, reason_before
 from tasks.sources.gather import Handlers, gather
 from tasks.sources.journal import Failed, Journal, Kept, key_of
+from tasks.sources.outcomes import Entry, judge_all, judge_bytes, title_of
 from tasks.sources.places import Place, check_places, local_state
-from tasks.sources.polite import Wanted
+from tasks.sources.polite import Bandwidth, Wanted
 from tasks.sources.rows import Row, about_of_row, judge_columns, read_rows, text_of
-from tasks.sources.web import NotGiven, Visitor
-
-logger = logging.getLogger(__name__)
+from tasks.sources.web import Visitor, Web
 
 
 class Named(NamedTuple):
@@ -74,7 +70,7 @@ def find_by_urls(config: UrlsSource, work: Path, progress: Progress) -> Iterator
         chosen = [picture for picture in pictures if not _reason_before(config, picture)]
         new = {picture.key: picture for picture in chosen if journal.get(picture.key) is None}
         _ask(config, list(new.values()), journal, progress)
-        _judge_all(config, chosen, journal)
+        judge_all(title_of(config), [picture.key for picture in chosen], journal)
         outcomes = [_found(config, picture, journal, work) for picture in pictures]
     progress(len(outcomes), len(outcomes), "pictures")
     return iter(outcomes)
@@ -108,52 +104,23 @@ def _ask(config: UrlsSource, pictures: list[Named], journal: Journal, progress: 
     wanted = [Wanted(picture.url, picture) for picture in pictures]
 
     def keep(item: Wanted, data: bytes) -> None:
-        judge_bytes(data, item.what.md5)
+        judge_bytes(data, md5=item.what.md5)
         journal.keep(item.what.key, data)
 
     def fail(item: Wanted, answer: NotGiven) -> None:
         journal.fail(item.what.key, answer.reason, **answer.facts)
 
-    gather(wanted, config.limits, visitor, Handlers(keep, fail), progress)
-
-
-def judge_bytes(data: bytes, md5: str) -> None:
-    """NotGiven when what came is no picture at all or not the one that was meant."""
-    if not data:
-        raise NotGiven("empty")
-    if (title := web_page_title(data[:MOST_HEAD])) is not None:
-        raise NotGiven("not_a_picture", page=title)
-    if md5 and (found := hashlib.md5(data, usedforsecurity=False).hexdigest()) != md5:
-        raise NotGiven("wrong_bytes", md5=found)
-
-
-def _judge_all(config: UrlsSource, chosen: list[Named], journal: Journal) -> None:
-    """SourceUnavailable, and no memory of it, when not one picture came: that is a network, not a data set."""
-    outcomes = [journal.get(picture.key) for picture in chosen]
-    if not outcomes or any(isinstance(outcome, Kept) for outcome in outcomes):
-        return
-    failures = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
-    if any(failure.reason != "unavailable" for failure in failures):
-        return
-    journal.forget_failures()
-    first = chosen[0]
-    raise SourceUnavailable(
-        f"none of {len(chosen):,} pictures of {config.name or config.kind} came; the first, {shown(first.url)}: "
-        f"{failures[0].facts}. Look at the network and at the tables, then run again: all will be asked for again"
-    )
+    with Web(config.limits, visitor, Bandwidth(config.limits.bytes_per_second)) as web:
+        gather(wanted, web, config.limits, Handlers(keep, fail), progress)
 
 
 def _found(config: UrlsSource, picture: Named, journal: Journal, work: Path) -> Found:
+    entry = Entry(picture.origin, picture.about, picture.label)
     if reason := _reason_before(config, picture):
-        return absent(picture.origin, work, reason, picture.about)._replace(label=picture.label)
+        return entry.missing(reason, work)
     outcome = journal.get(picture.key)
     assert outcome is not None, "everything chosen was asked for"
-    outcome = _judged(outcome, picture, config.limits.max_picture_bytes)
-    if isinstance(outcome, Kept):
-        path = content_path(work, outcome.id)
-        return Found(picture.origin, path, outcome.id, outcome.bytes, picture.label, "", picture.about)
-    about = picture.about._replace(facts={**picture.about.facts, **outcome.facts})
-    return absent(picture.origin, work, outcome.reason, about)._replace(label=picture.label)
+    return entry.found(_judged(outcome, picture, config.limits.max_picture_bytes), work)
 
 
 def _judged(outcome: Kept | Failed, picture: Named, most_bytes: int) -> Kept | Failed:

@@ -8,14 +8,15 @@ import re
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import httpcore
 
 from manifests.sources.remote import Limits
-from tasks.sources.address import is_address, is_private, shown
+from tasks.sources.address import is_address, is_private
+from tasks.sources.answers import AskAgain, MovedTo, NotGiven
 from tasks.sources.network import CheckedNetwork, Deadline, PrivateAddress
 from tasks.sources.polite import Bandwidth, Wanted
 
@@ -41,30 +42,6 @@ class Visitor(NamedTuple):
     def header(self) -> str:
         """The User-Agent header."""
         return f"{self.user_agent} (+{self.contact})" if self.contact else self.user_agent
-
-
-class NotGiven(Exception):  # noqa: N818  named for what happened
-    """The picture does not come, and would not a minute later: a reason for the ledger and facts about it."""
-
-    def __init__(self, reason: str, **facts: Any) -> None:
-        super().__init__(reason)
-        self.reason, self.facts = reason, facts
-
-
-class AskAgain(Exception):  # noqa: N818
-    """The answer may be another one later; says after how many seconds if the server did."""
-
-    def __init__(self, facts: Mapping[str, Any], seconds: float | None = None, whole_host: bool = False) -> None:
-        super().__init__(str(facts))
-        self.facts, self.seconds, self.whole_host = dict(facts), seconds, whole_host
-
-
-class MovedTo(Exception):  # noqa: N818
-    """It is elsewhere: whoever asks has to ask there, within that host's limits."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(shown(url))
-        self.url = url
 
 
 class Web:
@@ -96,6 +73,10 @@ class Web:
     def __exit__(self, *_: object) -> None:
         for pool in (self.direct, *self.proxies.values()):
             pool.close()
+
+    def leave(self, host: str, facts: dict[str, Any]) -> None:
+        """Ask this host for nothing any more."""
+        self.closed[host] = facts
 
     def get(self, wanted: Wanted, most_bytes: int) -> bytes:
         """The answer's body; NotGiven, AskAgain or MovedTo when there is none to be had here and now."""

@@ -17,7 +17,7 @@ from tasks.sources import SOURCES, check_source, source_fingerprint
 from tasks.sources.folder import find_in_folder
 from tasks.sources.found import Found
 from tasks.sources.toon import draw_toon
-from tests.tasks.remote_examples import a_list_of_urls
+from tests.tasks.remote_examples import a_list_of_urls, a_remote_folder, a_table_of_pictures, an_indexed_tar
 from tests.tasks.stand_ins import celeba_tree, ffhq_tree
 
 OLD = 1_600_000_000 * 10**9
@@ -92,6 +92,9 @@ EXAMPLES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "nvidia-zip": an_nvidia_zip,
     "toon": a_few_toons,
     "urls": a_list_of_urls,
+    "remote": a_remote_folder,
+    "parquet": a_table_of_pictures,
+    "tar-index": an_indexed_tar,
 }
 
 
