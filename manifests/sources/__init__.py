@@ -44,6 +44,8 @@ Source = Annotated[
     | LmdbSource
     | CelebaSource
     | FfhqSource
+    | DanbooruSource
+    | WebdatasetSource
     | ToonSource
     | UrlsSource
     | RemoteFilesSource

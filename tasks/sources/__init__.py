@@ -11,6 +11,7 @@ from typing import Any
 from manifests.sources import Source
 from tasks.sources.archive import archive_fingerprint, check_archive, find_in_archive
 from tasks.sources.celeba import celeba_fingerprint, celeba_home, check_celeba, find_in_celeba
+from tasks.sources.danbooru import check_danbooru, danbooru_fingerprint, danbooru_home, find_in_danbooru
 from tasks.sources.ffhq import check_ffhq, ffhq_fingerprint, ffhq_home, find_in_ffhq
 from tasks.sources.folder import check_folder, find_in_folder, folder_fingerprint
 from tasks.sources.found import Found, Progress
@@ -21,6 +22,12 @@ from tasks.sources.remote_files import check_remote, find_remote, remote_fingerp
 from tasks.sources.tar_index import check_tar_index, find_in_tars, tar_index_fingerprint, tar_index_home
 from tasks.sources.toon import draw_toon, toon_fingerprint
 from tasks.sources.urls import check_urls, find_by_urls, urls_fingerprint, urls_home
+from tasks.sources.webdataset_shards import (
+    check_webdataset,
+    find_in_webdataset,
+    webdataset_fingerprint,
+    webdataset_home,
+)
 from tasks.store import digest_of
 
 __all__ = ["SOURCES", "Found", "Progress", "check_source", "source_fingerprint", "source_home"]
@@ -33,6 +40,8 @@ SOURCES: dict[str, Callable[[Any, Path, Progress], Iterator[Found]]] = {
     "lmdb": find_in_lmdb,
     "celeba": find_in_celeba,
     "ffhq": find_in_ffhq,
+    "danbooru": find_in_danbooru,
+    "webdataset": find_in_webdataset,
     "toon": draw_toon,
     "urls": find_by_urls,
     "remote": find_remote,
@@ -46,6 +55,8 @@ _FINGERPRINTS: dict[str, Callable[[Any], object]] = {
     "lmdb": lmdb_fingerprint,
     "celeba": celeba_fingerprint,
     "ffhq": ffhq_fingerprint,
+    "danbooru": danbooru_fingerprint,
+    "webdataset": webdataset_fingerprint,
     "toon": toon_fingerprint,
     "urls": urls_fingerprint,
     "remote": remote_fingerprint,
@@ -59,6 +70,8 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
     "lmdb": check_lmdb,
     "celeba": check_celeba,
     "ffhq": check_ffhq,
+    "danbooru": check_danbooru,
+    "webdataset": check_webdataset,
     "urls": check_urls,
     "remote": check_remote,
     "parquet": check_parquet,
@@ -70,6 +83,8 @@ _HOMES: dict[str, Callable[[Any], object]] = {
     "folder": lambda config: config.path,
     "celeba": celeba_home,
     "ffhq": ffhq_home,
+    "danbooru": danbooru_home,
+    "webdataset": webdataset_home,
     "urls": urls_home,
     "remote": remote_home,
     "parquet": parquet_home,

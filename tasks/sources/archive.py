@@ -90,7 +90,7 @@ def unpack(config: PackedSource, archive: Path, work: Path, progress: Progress, 
         if not wanted(origin, config):
             return False
         if reason := (said := say(origin)).reason:
-            files.append(absent(origins.give(name), archive, reason, said.about)._replace(label=said.label))
+            files.append(absent(origins.give(name), work / "absent", reason, said.about)._replace(label=said.label))
         return not reason
 
     unpacking = Unpacking(archive, limits_of(config), takes)

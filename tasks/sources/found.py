@@ -150,6 +150,7 @@ def sync_disk() -> None:
 def write_found(path: Path, files: Iterable[Found]) -> None:
     """Write down, last of all, what a source gave; the record being there means that all of it is."""
     lines = [json.dumps([file.origin, os.path.relpath(file.path, path.parent), *file[2:]]) for file in files]
+    path.parent.mkdir(parents=True, exist_ok=True)
     sync_disk()
     write_file(path, "\n".join(lines).encode())
 

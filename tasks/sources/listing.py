@@ -61,6 +61,13 @@ def walk_folder(root: Path) -> Iterator[Listed]:
                 yield listed
 
 
+def files_fitting(pattern: str, root: Path) -> list[Path]:
+    """The files that a shell pattern fits, by name; ** crosses folders, and a relative one begins at `root`."""
+    place = Path(pattern).expanduser()
+    start, inside = (Path(place.anchor), place.relative_to(place.anchor)) if place.is_absolute() else (root, place)
+    return sorted(path for path in start.glob(str(inside)) if path.is_file())
+
+
 def listing_digest(files: Iterable[Listed]) -> str:
     """A digest (sha256, hex) of the names, sizes, times and permissions of these files, in their order."""
     digest = hashlib.sha256()

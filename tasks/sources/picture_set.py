@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,7 +102,7 @@ def find_pictures(
     for picture in pictures:
         origins.append(picture.origin)
         yield picture
-    missing = list(words.missing(origins, work / "missing"))
+    missing = list(words.missing(origins, work / "absent"))
     yield from missing
     _note(config, words, origins, [row.origin for row in missing])
     progress(len(origins) + len(missing), len(origins) + len(missing), "files")
@@ -148,7 +148,8 @@ def _note(config: SetSource, words: Words, origins: list[str], missing: list[str
         logger.warning("%s: named and not there: %s", title, counted(missing))
 
 
-def counted(names: list[str]) -> str:
-    """How many there are, and the first few by name."""
-    more = ", ..." if len(names) > SHOWN else ""
-    return f"{len(names):,} pictures ({', '.join(names[:SHOWN])}{more})"
+def counted(names: Sequence[str], count: int | None = None) -> str:
+    """How many there are, `count` where these names are only the first, and the first few by name."""
+    count = len(names) if count is None else count
+    more = ", ..." if count > SHOWN else ""
+    return f"{count:,} pictures ({', '.join(names[:SHOWN])}{more})"

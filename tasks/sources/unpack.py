@@ -136,10 +136,10 @@ def _special(link: bool) -> str:
 
 
 def _read_tar(unpacking: Unpacking) -> Iterator[tuple[str, bytes]]:
-    with _decompressed(unpacking.path) as data:
+    with decompressed(unpacking.path) as data:
         # r| reads forwards only: no header can send it back, and compressed data are unpacked once.
         stream = cast("IO[bytes]", _Metered(data, unpacking))
-        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_CarefulTarInfo, errors="surrogateescape") as archive:
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=CarefulTarInfo, errors="surrogateescape") as archive:
             while (info := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # or it keeps every header it read
                 obstacle = "" if info.isreg() else _special(info.issym() or info.islnk())
@@ -153,7 +153,8 @@ def _read_tar(unpacking: Unpacking) -> Iterator[tuple[str, bytes]]:
             _drain(archive, unpacking)
 
 
-def _decompressed(path: Path) -> IO[bytes]:
+def decompressed(path: Path) -> IO[bytes]:
+    """The file's bytes, unpacked where it is gzip, bzip2 or xz by its first bytes."""
     with path.open("rb") as data:
         head = data.read(8)
     for magic, opener in _DECOMPRESSORS.items():
@@ -182,11 +183,12 @@ class _Metered:
         return piece
 
 
-class _CarefulTarInfo(tarfile.TarInfo):
+class CarefulTarInfo(tarfile.TarInfo):
     """A header that is believed less: tarfile takes a damaged or missing one in the middle for the end."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _CarefulTarInfo:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> CarefulTarInfo:
+        """The header in these bytes; ReadError for one that is damaged or missing."""
         if not buf:
             raise tarfile.ReadError("the tar ends without its end mark: it was cut short")
         try:

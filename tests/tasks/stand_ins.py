@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,105 @@ def ffhq_entry(number: int, large: bytes, small: bytes) -> dict[str, Any]:
         },
         "in_the_wild": {"file_path": f"in-the-wild-images/{file}", "pixel_size": [300, 200], "face_landmarks": points},
     }
+
+
+RATINGS = "ssqe"  # of danbooru_tree's posts in turn: half of them are safe
+
+
+def danbooru_ids(count: int = 12) -> list[int]:
+    """Ids of three buckets, beginning with 1001."""
+    return [1001 + 1000 * (n // 3) + n % 3 for n in range(count)]
+
+
+def danbooru_tree(root: Path, count: int = 12, metadata: str = "metadata/2021.json") -> dict[str, Any]:
+    """original/ with all posts and 512px/ with the safe ones, and the old dumps' JSON lines beside them.
+
+    The config of a source that reads the originals. Pictures at original/ have 64 x 48 px, those at 512px/ 16 x 16 px,
+    and the metadata says that the originals have 2048 x 1024 px.
+    """
+    lines = []
+    for number, id in enumerate(danbooru_ids(count)):
+        suffix = "png" if number % 2 else "jpg"
+        large = picture(3000 + number, (64, 48), "PNG" if number % 2 else "JPEG")
+        write(root / f"original/{id % 1000:04d}/{id}.{suffix}", large)
+        if RATINGS[number % 4] == "s":
+            write(root / f"512px/{id % 1000:04d}/{id}.jpg", picture(4000 + number, (16, 16)))
+        lines.append(json.dumps(old_post(id, number, hashlib.md5(large).hexdigest(), suffix)))
+    write(root / metadata, "\n".join(lines) + "\n")
+    return {"kind": "danbooru", "path": str(root), "metadata": [metadata]}
+
+
+def old_post(id: int, number: int, md5: str, suffix: str) -> dict[str, Any]:
+    """A post as the dumps of 2018 to 2021 have it: every number a text, tags with their kinds."""
+    tags = [("1girl", "0"), ("artist_x", "1"), ("hatsune_miku", "4"), ("vocaloid", "3"), ("highres", "5")]
+    tags += [("solo", "0")] if number % 2 else [("2girls", "0")]
+    return {
+        "id": str(id),
+        "created_at": f"2018-01-{1 + number:02d} 23:21:23.26347 UTC",
+        "score": str(number),
+        "source": f"https://example.org/{id}",
+        "md5": md5,
+        "rating": RATINGS[number % 4],
+        "image_width": "2048",
+        "image_height": "1024",
+        "file_ext": suffix,
+        "parent_id": "0",
+        "is_deleted": False,
+        "tags": [{"id": "1", "name": name, "category": kind} for name, kind in tags],
+        "pools": [],
+        "favs": [str(n) for n in range(number)],
+    }
+
+
+def new_post(id: int, number: int, md5: str, suffix: str) -> dict[str, Any]:
+    """The same post as the site's API and the newer tables have it."""
+    return {
+        "id": id,
+        "created_at": f"2018-01-{1 + number:02d}T18:21:23.263-05:00",
+        "score": number,
+        "source": f"https://example.org/{id}",
+        "md5": md5,
+        "rating": RATINGS[number % 4],
+        "image_width": 2048,
+        "image_height": 1024,
+        "file_ext": suffix,
+        "parent_id": None,
+        "is_deleted": False,
+        "fav_count": number,
+        "tag_string": "1girl hatsune_miku vocaloid highres artist_x " + ("solo" if number % 2 else "2girls"),
+        "tag_string_general": "1girl solo" if number % 2 else "1girl 2girls",
+        "tag_string_artist": "artist_x",
+        "tag_string_character": "hatsune_miku",
+        "tag_string_copyright": "vocaloid",
+        "tag_string_meta": "highres",
+    }
+
+
+def tar_of(members: dict[str, bytes]) -> bytes:
+    """A tar of these members in their order."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def webdataset_members(first: int, count: int = 4) -> dict[str, bytes]:
+    """Samples of a picture, its JSON, its class and a caption."""
+    members = {}
+    for number in range(first, first + count):
+        about = {"rating": "g", "score": number, "tags": ["b", "a"], "license": "CC0-1.0"}
+        members[f"{number:06d}.jpg"] = picture(5000 + number)
+        members[f"{number:06d}.json"] = json.dumps(about).encode()
+        members[f"{number:06d}.cls"] = b"%d" % (number % 3)
+        members[f"{number:06d}.txt"] = f"picture {number}\n".encode()
+    return members
+
+
+def webdataset_shards(root: Path, shards: int = 3) -> dict[str, Any]:
+    """shard-000.tar, ... of four samples each; the config of a source that reads them."""
+    for number in range(shards):
+        write(root / f"shard-{number:03d}.tar", tar_of(webdataset_members(4 * number)))
+    return {"kind": "webdataset", "shards": [f"{root}/shard-{{000..{shards - 1:03d}}}.tar"]}

@@ -18,7 +18,7 @@ from tasks.sources.folder import find_in_folder
 from tasks.sources.found import Found
 from tasks.sources.toon import draw_toon
 from tests.tasks.remote_examples import a_list_of_urls, a_remote_folder, a_table_of_pictures, an_indexed_tar
-from tests.tasks.stand_ins import celeba_tree, ffhq_tree
+from tests.tasks.stand_ins import celeba_tree, danbooru_tree, ffhq_tree, webdataset_shards
 
 OLD = 1_600_000_000 * 10**9
 
@@ -83,10 +83,20 @@ def an_ffhq(tmp_path: Path) -> dict[str, Any]:
     return ffhq_tree(tmp_path / "ffhq", 4)
 
 
+def a_danbooru(tmp_path: Path) -> dict[str, Any]:
+    return danbooru_tree(tmp_path / "danbooru", 4)
+
+
+def a_webdataset(tmp_path: Path) -> dict[str, Any]:
+    return webdataset_shards(tmp_path / "shards", 2)
+
+
 EXAMPLES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "folder": a_folder,
     "archive": an_archive,
     "celeba": a_celeba,
+    "danbooru": a_danbooru,
+    "webdataset": a_webdataset,
     "ffhq": an_ffhq,
     "lmdb": an_lmdb,
     "nvidia-zip": an_nvidia_zip,
