@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.models import models
+from flows.review import reviews
 from manifests.ledger import COLUMNS
 from manifests.load import ManifestError
 from tasks.errors import PipelineError
@@ -31,6 +32,7 @@ app = typer.Typer(
     "record, 6 verification differs, 7 training diverged, 130 and 143 stopped and saved.",
 )
 app.add_typer(models)
+app.add_typer(reviews)
 out = Console(soft_wrap=True)
 
 ManifestArgument = Annotated[
@@ -39,7 +41,7 @@ ManifestArgument = Annotated[
 SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="put over the manifest: train.kimg=4")]
 JsonOption = Annotated[bool, typer.Option("--json", help="for programs")]
 
-STAGES = "download crop dedup upscale augment shard train evaluate rank clean retrain choose export"
+STAGES = "download crop dedup review upscale augment shard train evaluate rank clean retrain choose export"
 
 
 @app.command(epilog="Examples:  stylegan run manifests/toon.yaml   |   stylegan run ./pics --set train.kimg=2")

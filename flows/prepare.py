@@ -12,6 +12,7 @@ from tasks.crop import crop_faces
 from tasks.dedup import drop_duplicates
 from tasks.download import download_pictures
 from tasks.job import Job
+from tasks.review import BEFORE_TRAINING, apply_decisions, decisions_of
 from tasks.shard import write_shards
 from tasks.store import Record
 from tasks.upscale import cut_faces
@@ -25,10 +26,12 @@ class Faces(NamedTuple):
 
 
 def prepare_faces(job: Job) -> Faces:
-    """Download, crop, dedup, upscale, augment where the manifest asks for it, shard."""
+    """Download, crop, dedup, what people decided, upscale, augment where the manifest asks for it, shard."""
     pictures = download_pictures(job)
     found = crop_faces(job, pictures)
     unique = drop_duplicates(job, found)
+    if decisions_of(job, *BEFORE_TRAINING):
+        unique = apply_decisions(job, unique)
     cuts = cut_faces(job, unique, pictures)
     if job.manifest.augment:
         cuts = augment_faces(job, cuts)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 
 from manifests.ledger import count_reasons, face_of, kept
+from manifests.review import Decision
 from manifests.schema import CleanConfig
 from tasks.buckets import write_buckets
 from tasks.job import Job
+from tasks.review import BEFORE_TRAINING, decisions_of
 from tasks.stage import Outcome, Place, stage
 from tasks.store import Record
 
@@ -19,8 +21,21 @@ DECIDES = {"drop_lowest", "drop_highest", "drop", "keep"}  # the rest of the sec
 
 
 def _asked(job: Job) -> dict[str, object]:
+    return _config(job).model_dump(mode="json", include=DECIDES)
+
+
+def _config(job: Job) -> CleanConfig:
+    """What the manifest asks for and what people decided on the review page."""
     assert job.manifest.clean is not None, "a flow that cleans has a clean section"
-    return job.manifest.clean.model_dump(mode="json", include=DECIDES)
+    return with_words(job.manifest.clean, decisions_of(job, "tail", *BEFORE_TRAINING))
+
+
+def with_words(config: CleanConfig, words: Mapping[str, Decision]) -> CleanConfig:
+    """The config with what people said: what they kept no score drops, what they dropped from a tail goes."""
+    keep = {id for id, word in words.items() if word.say in ("keep", "keeper")}
+    drop = {id for id, word in words.items() if word.say == "drop" and word.about == "tail"}
+    named = {"keep": (*config.keep, *sorted(keep)), "drop": (*config.drop, *sorted(drop))}
+    return config.model_copy(update=named)
 
 
 @stage("clean", version=2, config=_asked)
@@ -37,9 +52,7 @@ def drop_at_random(at: Place, scores: Record) -> Outcome:
 
 
 def _dropped(at: Place, scores: Record, rule: Rule) -> Outcome:
-    config = at.job.manifest.clean
-    assert config is not None, "a flow that cleans has a clean section"
-    ledger = rule(at.job.ledger(scores.buckets), config)
+    ledger = rule(at.job.ledger(scores.buckets), _config(at.job))
     return Outcome(buckets=write_buckets(at, ledger), counts=count_reasons(ledger))
 
 

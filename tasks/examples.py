@@ -45,7 +45,7 @@ def reason_sheets(
     job: Job, pictures: Record, ledger: pd.DataFrame, count: int = COLUMNS
 ) -> dict[tuple[str, str], Image8]:
     """{(kind, reason): sheet} with a few rows of every reason, from the pictures as they came."""
-    paths = _paths(job, pictures)
+    paths = path_of(job, pictures)
     reasons = ledger["reason"].str.replace(r"^duplicate_of:.*", "duplicate", regex=True)
     sheets = {}
     for (kind, reason), rows in ledger[reasons != ""].groupby([ledger["kind"], reasons]):
@@ -67,7 +67,8 @@ def _images(job: Job, shards: Record, rows: pd.DataFrame) -> list[Image8]:
     return images
 
 
-def _paths(job: Job, pictures: Record) -> Callable[[str], Path]:
+def path_of(job: Job, pictures: Record) -> Callable[[str], Path]:
+    """A function from a picture's id to where its bytes lie."""
     tables = [pd.read_parquet(job.root / bucket.folder / "paths.parquet") for bucket in pictures.buckets.values()]
     paths = pd.concat(tables).set_index("id")["path"]
     return lambda picture: Path(paths[picture])

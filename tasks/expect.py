@@ -37,7 +37,7 @@ def _rows(job: Job) -> dict[str, int | None]:
     variants = _total(known.get("augment"), "variant") or kept * copies
     return {
         "download": pictures,
-        **dict.fromkeys(("crop", "dedup", "upscale"), pictures + faces),
+        **dict.fromkeys(("crop", "dedup", "review", "upscale"), pictures + faces),
         **dict.fromkeys(("augment", "shard", "rank", "clean", "control"), pictures + faces + variants),
         **dict.fromkeys(("train", "retrain"), kept + variants),
         **dict.fromkeys(("evaluate", "choose", "export"), kept),
@@ -58,7 +58,7 @@ def _sizes(manifest: Manifest, rows: dict[str, int | None]) -> dict[str, int]:
     }
     return {
         "download": sum(source_bytes(source) for source in manifest.sources) + (rows["download"] or 0) * 100,
-        **dict.fromkeys(("crop", "dedup", "rank", "clean", "control"), ledger),
+        **dict.fromkeys(("crop", "dedup", "review", "rank", "clean", "control"), ledger),
         "upscale": ledger + round((rows["evaluate"] or 0) * face),
         **dict.fromkeys(("augment", "shard"), ledger + round((rows["train"] or 0) * face)),
         **training,
