@@ -93,26 +93,29 @@ def status(manifest: ManifestArgument, settings: SetOption = []) -> None:  # noq
 @app.command(epilog="Example:  stylegan why manifests/photos.yaml 000123.jpg")
 def why(
     manifest: ManifestArgument,
-    what: Annotated[str, typer.Argument(help="a stage, the beginning of an id, or part of a file name")] = "",
+    what: Annotated[
+        str, typer.Argument(help="a stage, the beginning of an id, a file name, a path or URL, or a part of one")
+    ] = "",
+    as_json: JsonOption = False,
     settings: SetOption = [],  # noqa: B006
 ) -> None:
-    """Why a stage would run again, or what became of a picture and its faces."""
+    """Why a stage would run again, or the whole story of a picture and its faces."""
+    from tasks.why import lines_of, stories_of
+
     job = _dry(_manifest(manifest), settings)
     if not what or what in STAGES.split():
         for step in job.planned:
             if what in ("", step.stage):
-                out.print(f"{step.stage}: {'is there' if step.state == 'there' else 'will run'}, {step.why}")
+                out.print(f"{step.title}: {'is there' if step.state == 'there' else 'will run'}, {step.why}")
         return
-    ledger = _ledger(job)
-    rows = ledger[ledger["id"].str.startswith(what) | ledger["origin"].str.contains(what, regex=False)]
-    if rows.empty:
+    stories = stories_of(job, what)
+    if not stories:
         raise ManifestError(f"no picture and no face of {job.path} is called {what!r}")
-    for row in rows.head(50).to_dict("records"):
-        extra = f" ({row['notes']})" if row["notes"] else ""
-        out.print(
-            f"{row['kind']} {row['id'][:12]}{row['id'][64:]} {row['origin']}: {row['reason'] or 'kept'}{extra}",
-            markup=False,
-        )
+    if as_json:
+        print(json.dumps(stories, indent=1, ensure_ascii=False))
+        return
+    for line in (line for story in stories for line in lines_of(story)):
+        out.print(line, markup=False, highlight=False)
 
 
 @app.command(epilog="Example:  stylegan verify manifests/toon.yaml --deep")
@@ -147,17 +150,21 @@ def ledger(
     ] = None,
     settings: SetOption = [],  # noqa: B006
 ) -> None:
-    """Write one row a picture and a face: id, origin, box, measures, group, keeper, score, reason, shard."""
-    from manifests.ledger import count_reasons, write_ledger
+    """Write one row a picture and a face: id, origin, box, measures, group, keeper, score, reason, shard.
+
+    What a source says beyond that comes in columns facts.NAME, points in columns of their coordinates.
+    """
+    from manifests.ledger import count_reasons
+    from manifests.unfold import unfold
 
     rows = _ledger(_dry(_manifest(manifest), settings))
     if to is None:
         for kind, reasons in count_reasons(rows).items():
             out.print(f"{kind}s: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.items()))
     elif to.suffix == ".parquet":
-        write_ledger(rows, to)
+        unfold(rows).to_parquet(to, index=False)
     elif to.suffix == ".csv":
-        rows.drop(columns="thumb").to_csv(to, index=False)
+        unfold(rows).drop(columns="thumb").to_csv(to, index=False)
     else:
         raise ManifestError(f"--out {to}: give a name that ends in .csv or .parquet")
 
@@ -195,8 +202,9 @@ def pack(
 
     asked = asked_of(to, layout, split, where, sizes)
     job = _dry(_manifest(manifest), settings)
+    job.steps = [record for record in job.steps if not record.pending]
     shards = last(job, "shard")
-    if shards is None or shards.pending:
+    if shards is None:
         raise ManifestError(f"{job.path} has no shards yet: `stylegan run {job.path} --until shard` first")
     for path in pack_faces(job, shards, to, asked):
         print(path)

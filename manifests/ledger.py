@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+ROW_GROUP = 4096  # rows that a reader of one row has to read: the file says which ids each group holds
 _POINTS = pa.list_(pa.float32())
 # What each column means is said once, here: `stylegan ledger --help` and docs/guide.md print it.
 COLUMNS: dict[str, tuple[pa.DataType, str]] = {
@@ -98,7 +99,7 @@ def write_ledger(frame: pd.DataFrame, path: Path) -> str:
     """
     table = pa.Table.from_pandas(_settled(frame), schema=SCHEMA, preserve_index=False).replace_schema_metadata(None)
     partial = path.with_name(path.name + ".part")
-    pq.write_table(table, partial, compression="zstd")
+    pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP)
     digest = hashlib.sha256(partial.read_bytes()).hexdigest()
     partial.replace(path)
     return digest

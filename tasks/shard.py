@@ -56,9 +56,12 @@ def write_shards(at: Place, selection: Record, faces: Record) -> Outcome:
     ledger = at.job.ledger(buckets)
     shown = kept(ledger, *SHOWN)
     classes = class_numbers(shown["label"])
-    facts = {split: int((splits == split).sum()) for split in SPLITS}
+    index = index_of(shown, classes, source_weights(at.job.manifest))
+    facts: dict[str, Any] = {split: int((splits == split).sum()) for split in SPLITS}
+    if "weight" in index:
+        facts["mean_weight"] = float(index.loc[index["split"] == "train", "weight"].mean())
     return Outcome(
-        files=_gather(at, buckets, index_of(shown, classes, source_weights(at.job.manifest)), classes),
+        files=_gather(at, buckets, index, classes),
         buckets=buckets,
         counts=count_reasons(ledger),
         facts={**facts, "classes": classes} if classes else facts,
