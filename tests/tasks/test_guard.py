@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from imaging.decode import decoder_version
 from manifests.schema import Manifest
@@ -157,3 +161,31 @@ def test_outside_a_worker_nothing_is_marked_and_memory_errors_pass(tmp_path: Pat
     with pytest.raises(MemoryError), busy_with("a"):
         bytearray(1 << 60)
     assert note_against("a") == ""
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+resource.setrlimit(resource.RLIMIT_DATA, (1_000_000_000,) * 2)
+from manifests.schema import Manifest
+from tasks.crop import crop_faces
+from tasks.download import download_pictures
+from tasks.job import Job
+folder = Path(sys.argv[1])
+asked = {"name": "m", "sources": [{"kind": "folder", "path": str(folder), "include": ["*.png"]}]}
+asked |= {"crop": {"detector": "none"}, "train": {"preset": "toon"}, "resolution": 32}
+job = Job(Manifest.model_validate(asked), folder / "m.yaml", folder / "data", workers=2)
+job.root.mkdir()
+record = crop_faces(job, download_pictures(job))
+print(record.counts["picture"], list(record.facts["quarantined"].values()))
+"""
+
+
+def test_a_legal_picture_for_which_the_memory_is_too_small_costs_itself_alone(tmp_path: Path) -> None:
+    for number, noise in enumerate(np.random.default_rng(0).integers(0, 255, (6, 90, 90, 3), np.uint8)):
+        Image.fromarray(noise).save(tmp_path / f"{number}.png")
+    Image.new("RGB", (7900, 7900), "green").save(tmp_path / "huge.png")  # 0.2 MB, and 0.6 GB to decode
+    ended = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == (
+        "{'picture_too_small': 6, 'undecodable': 1} ['the decoder ran out of memory']"
+    )
