@@ -24,6 +24,7 @@ from stylegan.training import Stop, run_job
 from tasks.errors import IntegrityError, Refused
 from tasks.evaluate import evaluate_model
 from tasks.job import Job
+from tasks.pack import Asked, pack_faces
 from tasks.shard import class_numbers
 from tasks.sources.found import Found
 from tasks.sources.nvidia_zip import find_in_nvidia_zip
@@ -212,3 +213,26 @@ def test_a_grey_training_on_such_a_zip_makes_grey_images_and_is_judged(fixtures:
     model = stylegan.load(checkpoint_of(job, record))
     assert model.sample(np.zeros((2, 8), np.float32)).shape == (2, 1, 32, 32)
     assert evaluate_model(job, record, shards).facts["swd"]["train"]["images"] == 5
+
+
+def told_apart(path: Path) -> set[tuple[bytes, int]]:
+    """The pictures of a zip with their classes, whatever their names."""
+    pictures, labels = contents(path)
+    classes = dict(labels)
+    return {(picture.tobytes(), classes[name]) for name, picture in pictures.items()}
+
+
+def test_a_genuine_zip_that_went_through_is_packed_again_with_its_pixels_and_classes(
+    fixtures: Path, tmp_path: Path
+) -> None:
+    genuine = fixtures / "nvzip_rgb32_cond.zip"
+    job, _ = prepared(genuine, tmp_path)
+    pack_faces(job, job.steps[-1], tmp_path / "again.zip", Asked("nvidia"))
+    assert told_apart(tmp_path / "again.zip") == told_apart(genuine)
+    with zipfile.ZipFile(genuine) as theirs, zipfile.ZipFile(tmp_path / "again.zip") as ours:
+        names = [set(archive.namelist()) - {"dataset.json"} for archive in (theirs, ours)]
+        assert names[0] == names[1]
+        assert {member.compress_type for member in ours.infolist()} == {zipfile.ZIP_STORED}
+        shapes = [json.loads(archive.read("dataset.json")) for archive in (theirs, ours)]
+    assert [list(shape) for shape in shapes] == [["labels"], ["labels"]]
+    assert {name for name, _ in shapes[1]["labels"]} == names[1]
