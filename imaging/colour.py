@@ -14,6 +14,7 @@ from PIL import Image, ImageCms
 from imaging.damage import DAMAGE
 
 RGB = tuple[int, int, int]
+STRIP = 64  # rows
 
 
 def to_8_bit(picture: Image.Image, data: bytes, notes: list[str]) -> Image.Image:
@@ -33,13 +34,16 @@ def _deep_png(data: bytes) -> Image.Image | None:
     if deep is None or deep.dtype != np.uint16 or deep.ndim != 3:
         return None
     order = cv2.COLOR_BGRA2RGBA if deep.shape[2] == 4 else cv2.COLOR_BGR2RGB
-    return Image.fromarray(_eight_bits(cv2.cvtColor(deep, order)))
+    return Image.fromarray(cv2.cvtColor(_eight_bits(deep), order))
 
 
 def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """round(v / 257) of 16-bit values, without a sum that needs more than 16 bits."""
-    raised = np.minimum(values, 65535 - 128).astype(np.uint16) + np.uint16(128)
-    return np.asarray(raised // np.uint16(257), np.uint8)
+    """round(v / 257) of 16-bit values, strip by strip: what comes between needs no room for a whole picture."""
+    result = np.empty(values.shape, np.uint8)
+    for first in range(0, len(values), STRIP):
+        strip = np.minimum(values[first : first + STRIP], 65535 - 128).astype(np.uint16)
+        result[first : first + STRIP] = (strip + np.uint16(128)) // np.uint16(257)
+    return result
 
 
 def to_srgb(picture: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
@@ -71,7 +75,8 @@ def _rgb_or_rgba(picture: Image.Image, notes: list[str]) -> Image.Image:
     alpha = picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
     if picture.mode == "La":
         picture = picture.convert("LA")
-    return picture.convert("RGBA" if alpha else "RGB")
+    mode = "RGBA" if alpha else "RGB"
+    return picture if picture.mode == mode else picture.convert(mode)
 
 
 def _converted(picture: Image.Image, profile: bytes | None) -> Image.Image:
