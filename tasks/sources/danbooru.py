@@ -113,6 +113,7 @@ class Selection:
         self.ids = {id for file in files if (id := id_of(file.name)) is not None}
         self.small = _small_ids(config) if IN_SMALL in self.asked else set[int]()
         self.said: dict[int, bytes] = {}  # JSON, a third of what Python's own objects take
+        self.alike: dict[bytes, bytes] = {}
         self.factors = array("f")  # how much larger the originals of wanted pictures are
         self.here = np.zeros(BUCKETS, np.bool_)  # buckets of which a file is here
         self.here[[id % BUCKETS for id in self.ids]] = True
@@ -134,14 +135,14 @@ class Selection:
         """What is said of the file of this name, and whether it is worth reading."""
         id = id_of(origin)
         known = self.said.get(id) if id is not None else None
-        if known is None:
+        if id is None or known is None:
             self.num_without += 1
             self.first_without += [origin] if self.num_without <= SHOWN else []
             about, md5 = About(facts={} if id is None else self._ours(id)), ""
             wanted = self.asked <= OURS  # what asks for more could be answered by the post only
         else:
             wanted, rating, tags, facts, md5, _ = json.loads(known)
-            about = About(rating, tags, "", facts)
+            about = About(rating, tags, "", {**facts, **self._ours(id)})
         reason = reason_before(self.config, origin, about) if wanted else "not_selected"
         if Name(origin).suffix.lower() in NOT_PICTURES:
             reason = "not_a_picture"
@@ -152,7 +153,7 @@ class Selection:
         for id in sorted(self.said.keys() - self.ids):
             _, rating, tags, facts, _, suffix = json.loads(self.said[id])
             origin = clean_origin(f"{id % BUCKETS:04d}/{id}{suffix}")
-            yield absent(origin, nowhere, "missing", About(rating, tags, "", facts))
+            yield absent(origin, nowhere, "missing", About(rating, tags, "", {**facts, **self._ours(id)}))
 
     def note(self) -> None:
         """Say aloud what is not as it should be, and what a tree of small pictures costs."""
@@ -178,18 +179,24 @@ class Selection:
             self.said.pop(post.id, None)
             return
         names = self.kept_facts if wanted else [name for name in self.kept_facts if name in self.asked]
-        facts = clean_facts({**self._ours(post.id), **{name: post.get(name) for name in names}})
-        tags = post.get("tags") if wanted else ""  # most of the text, and of no use where a picture is not
-        md5 = str(post.raw.get("md5") or "").lower() if self.config.verify and self.config.tree == "original" else ""
-        suffix = f".{post.raw['file_ext']}" if post.raw.get("file_ext") else ""
-        about = [wanted, post.get("rating"), tags, facts, md5, suffix]
-        self.said[post.id] = json.dumps(about, ensure_ascii=False).encode("utf-8", "replace")
+        facts = clean_facts({name: post.get(name) for name in names})
+        about = [wanted, post.get("rating"), "", facts, "", ""]
+        if wanted:  # of the others only what was asked is kept: many are alike in it, and lie here once
+            verify = self.config.verify and self.config.tree == "original"
+            about[2] = post.get("tags")
+            about[4:] = [str(post.raw.get("md5") or "").lower() if verify else "", _suffix(post)]
+        text = json.dumps(about, ensure_ascii=False).encode("utf-8", "replace")
+        self.said[post.id] = text if wanted else self.alike.setdefault(text, text)
         if wanted and post.id in self.ids and self.config.tree == SMALL_TREE:
             longest = max(post.get("image_width") or 0, post.get("image_height") or 0)
             self.factors.append(max(1.0, longest / SMALL_SIDE))
 
     def _ours(self, id: int) -> dict[str, Any]:
         return {"id": id, IN_SMALL: id in self.small} if IN_SMALL in self.asked else {"id": id}
+
+
+def _suffix(post: Post) -> str:
+    return f".{post.raw['file_ext']}" if post.raw.get("file_ext") else ""
 
 
 class _Facts(Mapping[str, Any]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tasks.errors import IntegrityError, Refused, SourceUnavailable
 from tasks.job import Job
 from tasks.preflight import check_before
 from tasks.shards import Span, read_span
+from tests.tasks.stand_ins import celeba_tree
 
 MANIFEST = Path(__file__).parents[2] / "manifests" / "celeba.yaml"
 NUM_PICTURES = 12
@@ -40,6 +42,14 @@ def archive() -> tuple[bytes, dict[str, bytes]]:
     return packed.getvalue(), pictures
 
 
+def _texts(folder: Path, count: int = NUM_PICTURES) -> dict[str, str]:
+    """The settings that put small text files in the place of the authors' own."""
+    told = celeba_tree(folder, count)
+    return {
+        kind: json.dumps({"urls": told[kind]["urls"]}) for kind in ("attributes", "identity", "landmarks", "partition")
+    }
+
+
 def _job(tmp_path: Path, data: bytes, url: str, **more: object) -> Job:
     source = {
         "urls": f"[{url}]",
@@ -48,6 +58,7 @@ def _job(tmp_path: Path, data: bytes, url: str, **more: object) -> Job:
         "md5": hashlib.md5(data).hexdigest(),
         "count": NUM_PICTURES,
         "terms_ack": "true",
+        **_texts(tmp_path / "texts"),
         **more,
     }
     settings = [f"sources.0.{name}={value}" for name, value in source.items()]
@@ -60,6 +71,7 @@ def test_the_recipe_is_the_tutorials() -> None:
     source = manifest.sources[0].model_dump()
     assert (source["count"], source["bytes"]) == (202_599, 1_443_490_838)
     assert source["sha256"] == "46fb89443c578308acf364d7d379fe1b9efb793042c0af734b6112e4fd3a8c74"
+    assert source["attributes"]["md5"] == "75e246fa4810816ffd6ee81facbd244c"
     assert manifest.resolution == 128
     assert (manifest.train.lr_G, manifest.train.lr_D, manifest.train.batch, manifest.train.network.z_dim) == (
         0.001,
@@ -69,7 +81,7 @@ def test_the_recipe_is_the_tutorials() -> None:
     )
 
 
-def test_every_face_is_the_centre_square_pixel_by_pixel(web: Any, tmp_path: Path, archive: Any) -> None:
+def test_every_face_is_the_centre_square_made_smaller_as_pillow_does(web: Any, tmp_path: Path, archive: Any) -> None:
     data, pictures = archive
     served = web.serve("img_align_celeba.zip", data, cut_after=[len(data) // 2])
     job = _job(tmp_path, data, f"{web.url}/img_align_celeba.zip")
@@ -82,7 +94,23 @@ def test_every_face_is_the_centre_square_pixel_by_pixel(web: Any, tmp_path: Path
             face = Image.open(io.BytesIO(read_span(opened, Span(row["offset"], row["length"]))))
         whole = Image.open(io.BytesIO(pictures[row["origin"]]))
         golden = whole.crop((0, 20, 178, 198)).resize((128, 128), Image.Resampling.LANCZOS)
-        assert np.array_equal(np.asarray(face), np.asarray(golden))
+        difference = np.abs(np.asarray(face).astype(int) - np.asarray(golden))
+        assert difference.max() <= 2  # imaging/resample.py: as Pillow's Lanczos, another rounding in places
+        assert (difference > 0).mean() < 0.02
+
+
+def test_the_ledger_says_what_the_text_files_say_and_an_expression_selects(
+    web: Any, tmp_path: Path, archive: Any
+) -> None:
+    web.serve("celeba.zip", archive[0])
+    job = _job(tmp_path, archive[0], f"{web.url}/celeba.zip", where="Eyeglasses == -1")
+    ledger = job.ledger(prepare_faces(job).shards.buckets)
+    pictures = ledger[ledger["kind"] == "picture"].set_index("origin")
+    assert pictures["reason"].value_counts().to_dict() == {"": 6, "not_selected": 6}
+    for number in range(1, NUM_PICTURES + 1):
+        facts = json.loads(pictures.loc[f"img_align_celeba/{number:06d}.jpg", "facts"])
+        assert facts["Eyeglasses"] == (1 if number % 2 else -1)
+        assert (facts["identity"], len(facts["landmarks"])) == (number // 2, 10)
 
 
 def test_nothing_is_asked_of_the_server_before_the_terms_are_accepted(web: Any, tmp_path: Path, archive: Any) -> None:
