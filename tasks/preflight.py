@@ -5,12 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from manifests.schema import Manifest
-from manifests.sources import FolderSource, LmdbSource, PackedSource, Source, ToonSource
+from manifests.sources import (
+    DanbooruSource,
+    FolderSource,
+    LmdbSource,
+    PackedSource,
+    Source,
+    ToonSource,
+    WebdatasetSource,
+)
+from manifests.sources.sets import SetSource
 from tasks.assets import find_asset
 from tasks.crop import CASCADES
 from tasks.job import Job
 from tasks.sources import check_source
+from tasks.sources.danbooru import list_tree
 from tasks.sources.lmdb_values import lmdb_file
+from tasks.sources.picture_set import set_folder
+from tasks.sources.webdataset_shards import local_bytes
 from tasks.train import donor_digest
 from tasks.upscale import WEIGHTS
 
@@ -47,6 +59,8 @@ def expected_rows(source: Source) -> int | None:
     """Pictures that a source will give, None when nobody knows before."""
     if isinstance(source, FolderSource):
         return sum(1 for path in Path(source.path).expanduser().rglob("*") if path.is_file())
+    if isinstance(source, DanbooruSource):
+        return len(list_tree(source))  # more than are wanted, at times
     if isinstance(source, PackedSource):
         return source.count
     return source.pictures if isinstance(source, ToonSource) else None
@@ -56,6 +70,10 @@ def source_bytes(source: Source) -> int:
     """What a source takes on disk here; pictures in a folder stay where they are."""
     if isinstance(source, ToonSource):
         return source.pictures * TOON_BYTES
+    if isinstance(source, SetSource) and set_folder(source):
+        return 0
+    if isinstance(source, WebdatasetSource):
+        return local_bytes(source)  # which its pictures are copied from
     if isinstance(source, PackedSource):
         return 2 * (source.bytes or 0)  # the archive and what it unpacks to
     if isinstance(source, LmdbSource):

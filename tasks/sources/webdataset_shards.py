@@ -105,6 +105,12 @@ def shards_of(config: WebdatasetSource) -> list[MirroredFile]:
     return [MirroredFile(urls=(name,), sha256=digests.get(name.rpartition("/")[2])) for name in names]
 
 
+def local_bytes(config: WebdatasetSource) -> int:
+    """Bytes of the shards that lie here."""
+    paths = (Path(shard.urls[0]) for shard in shards_of(config) if not is_url(shard.urls[0]))
+    return sum(path.stat().st_size for path in paths)
+
+
 def _named(config: WebdatasetSource) -> dict[str, MirroredFile]:
     """The shards by the names that begin their pictures' origins."""
     names = Origins()

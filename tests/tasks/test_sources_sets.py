@@ -21,9 +21,10 @@ from manifests.sources import Source
 from tasks.download import about_of
 from tasks.errors import IntegrityError, Refused
 from tasks.job import Job
+from tasks.preflight import expected_rows, source_bytes
 from tasks.sources import SOURCES, check_source, source_fingerprint, source_home
 from tasks.sources.found import Found
-from tests.tasks.stand_ins import celeba_tree, ffhq_tree, picture, write
+from tests.tasks.stand_ins import celeba_tree, danbooru_tree, ffhq_tree, picture, webdataset_shards, write
 
 OLD = 1_600_000_000
 
@@ -318,3 +319,14 @@ def test_two_sources_of_one_manifest_keep_their_names_terms_and_reasons(tmp_path
     assert set(faces[faces["source"] == "ffhq"]["licence"]) == {"Attribution License", "Public Domain Mark"}
     assert json.loads(pictures[pictures["origin"] == "img_align_celeba/000002.jpg"]["facts"].iloc[0])["identity"] == 1
     assert [source.weight for source in job.manifest.sources] == [0.25, 1.0]
+
+
+def test_the_disk_to_expect_counts_what_is_copied_and_not_what_is_only_read(tmp_path: Path) -> None:
+    celeba = celeba_tree(tmp_path / "celeba")
+    packed, folder = source_of(celeba, bytes=5000), source_of(unpacked(tmp_path / "celeba", celeba), bytes=5000)
+    assert (source_bytes(packed), source_bytes(folder)) == (10_000, 0)
+    assert (expected_rows(packed), expected_rows(folder)) == (12, 12)
+    danbooru = source_of(danbooru_tree(tmp_path / "danbooru"))
+    assert (source_bytes(danbooru), expected_rows(danbooru)) == (0, 12)
+    shards = source_of(webdataset_shards(tmp_path / "shards"))
+    assert source_bytes(shards) == sum(path.stat().st_size for path in (tmp_path / "shards").iterdir())
