@@ -68,7 +68,9 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "length": (pa.int64(), "how many encoded bytes"),
     "split": (pa.string(), "train | held_out"),
     "score": (pa.float32(), "discriminator's logit (stylegan/ranking.py)"),
-    "rank": (pa.int64(), "0 = lowest score"),
+    "distance": (pa.float32(), "mean distance to the nearest training faces in the discriminator's features"),
+    "worth": (pa.float32(), "what the ranking follows, in deviations of the training faces: logits less distance"),
+    "rank": (pa.int64(), "0 = least worth"),
     "reason": (pa.string(), "why the row is not kept; empty = kept"),
 }
 SCHEMA = pa.schema([(name, kind) for name, (kind, _) in COLUMNS.items()])

@@ -16,6 +16,7 @@ from stylegan.figures import FIGURES, FigureConfig
 from stylegan.films import FILMS, FilmConfig
 from stylegan.metrics import SlicedWassersteinConfig
 from stylegan.presets import PRESETS, recipe
+from stylegan.ranking import RankConfig
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,8 +37,8 @@ class CleanConfig(BaseModel):
     """Which faces the discriminator's ranking takes out before training goes on."""
 
     model_config = _STRICT
-    drop_lowest: float = Field(0.03, ge=0, lt=0.5, description="share of faces with the lowest scores to drop")
-    drop_highest: float = Field(0.0, ge=0, lt=0.5, description="share with the highest: the top is odd too, at times")
+    drop_lowest: float = Field(0.03, ge=0, lt=0.5, description="share of faces at the low end of the ranking to drop")
+    drop_highest: float = Field(0.0, ge=0, lt=0.5, description="share at the high end: the top is odd too, at times")
     drop: tuple[str, ...] = Field((), description="ids (or beginnings of ids) that a person decided to drop")
     keep: tuple[str, ...] = Field((), description="ids (or beginnings of ids) that are never dropped by score")
     control: bool = Field(
@@ -107,6 +108,7 @@ class Manifest(BaseModel):
         description="champion = once there is one, new pictures are not trained on from nothing: its discriminator "
         "ranks them, and what `retrain` asks for goes on from it",
     )
+    rank: RankConfig = RankConfig()
     clean: CleanConfig | None = Field(None, description="without it there is one training and no cleaning")
     retrain: TrainConfig | None = Field(
         None, description="after cleaning, from the checkpoint; keys not named are train's"

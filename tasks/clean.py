@@ -1,4 +1,4 @@
-"""clean: the lowest scores, the highest, and a person's decisions become reasons. Nothing is deleted."""
+"""clean: the lowest of the ranking, the highest, and a person's decisions become reasons. Nothing is deleted."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def decide(ledger: pd.DataFrame, config: CleanConfig) -> pd.DataFrame:
     """
     ledger = ledger.copy()
     train = _judged(ledger)
-    ranked = train.sort_values(["score", "id"])
+    ranked = train.sort_values(["rank", "id"])
     low, high = round(config.drop_lowest * len(ranked)), round(config.drop_highest * len(ranked))
     safe = _named(train, config.keep)
     ledger.loc[ranked.index[:low].difference(safe), "reason"] = "low_score"

@@ -140,7 +140,7 @@ def test_low_scores_leave_before_retraining(small: Small) -> None:
     low = ledger[ledger["reason"] == "low_score"]
     train = ledger[(ledger["kind"] == "face") & (ledger["split"] == "train")]
     assert len(low) >= 1
-    assert low["score"].max() <= train["score"].min()
+    assert low["worth"].max() <= train["worth"].min()
 
 
 def test_films_are_mp4_that_browsers_play(small: Small) -> None:

@@ -13,7 +13,7 @@ from stylegan.config import TrainConfig
 from stylegan.faces import Faces, to_images
 from stylegan.model import Model
 from stylegan.random import generator
-from stylegan.ranking import reference_features, score_faces, score_images
+from stylegan.ranking import features_of, neighbour_distances, reference_features, score_faces, score_images
 from stylegan.training import Stop, run_job
 from tests.stylegan.conftest import write_shards
 
@@ -144,3 +144,48 @@ def test_a_discriminator_without_groups_scores_as_it_judges(tmp_path: Path, arch
     model = Model(config, G, D, reference=faces.images(range(4)))
     logits = D(to_images(faces.images(range(len(faces))))).detach().numpy()
     np.testing.assert_allclose(score_faces(model, faces), logits, rtol=1e-4, atol=1e-5)
+
+
+def test_the_mean_over_flips_is_that_of_a_face_and_its_mirror(model: Model, faces: Faces) -> None:
+    references = reference_features(model, 0)
+    images = to_images(faces.images(range(8)))
+    expected = (score_images(model, images, references) + score_images(model, images.flip(3), references)) / 2
+    np.testing.assert_allclose(score_faces(model, faces, flips=True)[:8], expected.numpy(), atol=1e-5)
+
+
+def test_neighbours_are_as_a_plain_search_finds_them() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pool = torch.randn(40, 6, generator=generator, dtype=torch.float64) * torch.tensor([9.0, 3, 1, 1, 0.5, 0.5])
+    others = torch.randn(5, 6, generator=generator, dtype=torch.float64)
+    rows, own = torch.cat([pool, others]), torch.cat([torch.arange(40), torch.full((5,), -1)])
+    found = neighbour_distances(rows, pool, own, 3)
+    # Slowly: Mahalanobis distances in the components that hold 95 % of the spread.
+    centred = (pool - pool.mean(0)).numpy()
+    _, deviations, axes = np.linalg.svd(centred / np.sqrt(len(pool)), full_matrices=False)
+    held = np.cumsum(deviations**2) / (deviations**2).sum()
+    count = int((held < 0.95).sum()) + 1
+    white = lambda points: (points - pool.mean(0).numpy()) @ axes[:count].T / deviations[:count]  # noqa: E731
+    for row in range(45):
+        distances = np.linalg.norm(white(rows[row].numpy()) - white(pool.numpy()), axis=1)
+        nearest = np.sort(np.delete(distances, row) if row < 40 else distances)[:3]
+        assert found[row] == pytest.approx(nearest.mean(), rel=1e-6)
+
+
+def test_a_faces_distance_does_not_hang_on_who_else_is_asked_about(model: Model, faces: Faces) -> None:
+    features = features_of(model, faces)
+    own = torch.arange(len(features))
+    whole = neighbour_distances(features, features, own, 5)
+    order = torch.randperm(len(features), generator=torch.Generator().manual_seed(1))
+    np.testing.assert_allclose(neighbour_distances(features[order], features, own[order], 5), whole[order], rtol=1e-9)
+
+
+def test_an_outlier_is_far_from_everybody() -> None:
+    pool = torch.randn(200, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    far = neighbour_distances(torch.full((1, 8), 9.0, dtype=torch.float64), pool, torch.tensor([-1]), 5)
+    assert far[0] > neighbour_distances(pool, pool, torch.arange(200), 5).max()
+
+
+def test_more_neighbours_than_faces_are_refused() -> None:
+    pool = torch.zeros(4, 2, dtype=torch.float64)
+    with pytest.raises(ValueError, match="4 neighbours in a pool of 4 faces: choose 1 to 3"):
+        neighbour_distances(pool, pool, torch.arange(4), 4)

@@ -179,12 +179,12 @@ def test_the_report_counts_variants_and_shows_them_beside_their_faces(job: Job) 
     assert shown.shape[1] == (1 + COPIES) * tile + 4
 
 
-def _row(id: str, kind: str, score: float) -> dict[str, Any]:
-    return {"id": id, "kind": kind, "picture": id[:2], "split": "train", "score": score, "reason": ""}
+def _row(id: str, kind: str, score: float, rank: int | None = None) -> dict[str, Any]:
+    return {"id": id, "kind": kind, "picture": id[:2], "split": "train", "score": score, "rank": rank, "reason": ""}
 
 
 def test_a_variant_leaves_with_its_face_and_its_own_score_drops_nobody() -> None:
-    rows = [_row(f"{i:02d}_000", "face", float(i)) for i in range(10)]
+    rows = [_row(f"{i:02d}_000", "face", float(i), i) for i in range(10)]
     rows += [_row(f"{i:02d}_000_a01", "variant", -100.0) for i in range(10)]
     reasons = decide(ledger_of(rows), CleanConfig(drop_lowest=0.1, drop=("05_000_a01", "07"))).set_index("id")["reason"]
     assert reasons[reasons != ""].to_dict() == {

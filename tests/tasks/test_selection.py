@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from imaging.dedup import DedupConfig
-from manifests.ledger import kept, ledger_of
+from manifests.ledger import kept, ledger_of, write_ledger
 from manifests.schema import CleanConfig
 from tasks.clean import decide
-from tasks.dedup import drop_faces, drop_pictures
+from tasks.dedup import Scratch, drop_faces, drop_pictures
+from tasks.looks import read_sheet
 from tasks.shard import split_faces
+
+
+def drop(ledger: pd.DataFrame, tmp_path: Path, stage: Callable[..., None], **config: Any) -> dict[str, str]:
+    """The reasons after a part of dedup, by id."""
+    write_ledger(ledger, tmp_path / "ledger.parquet")
+    sheet = read_sheet([tmp_path / "ledger.parquet"])
+    stage(sheet, DedupConfig(**config), Scratch(tmp_path, tmp_path / "verdicts"))
+    return _reasons(sheet.rows)
 
 
 def _id(name: str) -> str:
@@ -23,7 +34,8 @@ def _id(name: str) -> str:
 def _look(seed: int) -> dict[str, Any]:
     draw = np.random.default_rng(seed)
     thumb = np.kron(draw.integers(0, 255, (8, 8)), np.ones((6, 6))).astype(np.uint8)
-    return {"hash": f"{int(draw.integers(0, 2**63)):016x}", "thumb": thumb.tobytes(), "sharpness": 10.0}
+    hashes = {"hash": draw.bytes(8).hex(), "hash256": draw.bytes(32).hex()}
+    return {**hashes, "thumb": thumb.tobytes(), "sharpness": 10.0}
 
 
 def _picture(name: str, look: int, size: int = 100, **more: Any) -> dict[str, Any]:
@@ -41,32 +53,46 @@ def _reasons(ledger: pd.DataFrame) -> dict[str, str]:
     return dict(zip(ledger["id"], ledger["reason"], strict=True))
 
 
-def test_a_duplicate_picture_takes_its_faces_along() -> None:
+def test_a_duplicate_picture_takes_its_faces_along(tmp_path: Path) -> None:
     ledger = ledger_of([_picture("a", 1), _picture("b", 1, size=200), _face("a", 10), _face("b", 11)])
-    drop_pictures(ledger, DedupConfig())
-    reasons = _reasons(ledger)
+    reasons = drop(ledger, tmp_path, drop_pictures)
     assert reasons[_id("a")] == reasons[_id("a") + "_000"] == f"duplicate_of:{_id('b')}"
     assert reasons[_id("b")] == reasons[_id("b") + "_000"] == ""
 
 
-def test_the_picture_with_more_faces_stays_though_it_is_smaller() -> None:
+def test_the_picture_with_more_faces_stays_though_it_is_smaller(tmp_path: Path) -> None:
     ledger = ledger_of([_picture("a", 1), _picture("b", 1, size=200), _face("a", 10)])
-    drop_pictures(ledger, DedupConfig())
-    assert _reasons(ledger)[_id("a")] == ""
-    assert _reasons(ledger)[_id("b")] == f"duplicate_of:{_id('a')}"
+    reasons = drop(ledger, tmp_path, drop_pictures)
+    assert reasons[_id("a")] == ""
+    assert reasons[_id("b")] == f"duplicate_of:{_id('a')}"
 
 
-def test_of_equal_faces_the_one_of_most_pixels_stays() -> None:
+def test_of_equal_faces_the_one_of_most_pixels_stays(tmp_path: Path) -> None:
     ledger = ledger_of([_face("a", 5), _face("b", 5, side=80), _face("c", 6)])
-    drop_faces(ledger, DedupConfig())
-    assert _reasons(ledger)[_id("a") + "_000"] == f"duplicate_of:{_id('b')}_000"
-    assert _reasons(ledger)[_id("c") + "_000"] == ""
+    reasons = drop(ledger, tmp_path, drop_faces)
+    assert reasons[_id("a") + "_000"] == f"duplicate_of:{_id('b')}_000"
+    assert reasons[_id("c") + "_000"] == ""
 
 
-def test_rows_that_left_before_take_no_part_in_dedup() -> None:
+def test_then_the_sharpest_then_the_least_compressed_then_the_smallest_id_stays(tmp_path: Path) -> None:
+    names = sorted("abcd", key=_id)
+    rows = [
+        _face(names[0], 5),
+        _face(names[1], 5, jpeg_quality=80.0),
+        _face(names[2], 5, jpeg_quality=90.0),
+        _face(names[3], 5, jpeg_quality=90.0),
+    ]
+    keeper = f"{_id(names[2])}_000"
+    assert [reason for reason in drop(ledger_of(rows), tmp_path, drop_faces).values() if reason] == [
+        f"duplicate_of:{keeper}"
+    ] * 3
+    sharper = {**_face(names[0], 5), "sharpness": 11.0}
+    assert drop(ledger_of([sharper, *rows[1:]]), tmp_path, drop_faces)[keeper] == f"duplicate_of:{_id(names[0])}_000"
+
+
+def test_rows_that_left_before_take_no_part_in_dedup(tmp_path: Path) -> None:
     ledger = ledger_of([_face("a", 5, reason="grey"), _face("b", 5)])
-    drop_faces(ledger, DedupConfig())
-    assert _reasons(ledger) == {_id("a") + "_000": "grey", _id("b") + "_000": ""}
+    assert drop(ledger, tmp_path, drop_faces) == {_id("a") + "_000": "grey", _id("b") + "_000": ""}
 
 
 def test_the_split_is_by_picture_and_by_its_id_alone() -> None:
@@ -94,8 +120,8 @@ def test_duplicates_lie_on_one_side_of_the_split() -> None:
 
 
 def _scored() -> pd.DataFrame:
-    rows = [_face(f"p{i}", i, score=float(i), split="train") for i in range(20)]
-    return ledger_of([*rows, _face("h", 99, score=-100.0, split="held_out")])
+    rows = [_face(f"p{i}", i, score=float(i), rank=i + 1, split="train") for i in range(20)]
+    return ledger_of([*rows, _face("h", 99, score=-100.0, rank=0, split="held_out")])
 
 
 def test_both_tails_leave_and_held_out_faces_stay() -> None:
