@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imaging.colour import flatten, to_8_bit, to_srgb, transform_of
 from imaging.damage import DAMAGE, ends_in_fill, num_last_rows, png_damage
-from imaging.jpeg import Plain, Walk, plain_jpeg, read_plain, walk_jpeg
+from imaging.jpeg import CodecWarning, Walk, is_damage, plain_jpeg, read_plain, walk_jpeg
 
 REDUCTIONS = (1, 2, 4, 8)
 LEAST_SIDE = 32  # px: no picture is reduced below it
@@ -141,23 +141,28 @@ def _check_fill(data: bytes, walk: Walk, rows: Image8) -> None:
 def _read_plain(data: bytes, walk: Walk, config: DecodeConfig, reduced: int) -> Decoded | None:
     """A plain JPEG by the codec alone, None where it is not plain; the pixels are those that Pillow gives."""
     plain = plain_jpeg(data, walk)
-    if plain is None or not _is_srgb(plain):
+    if plain is None:
         return None
     _check_pixels(plain.width, plain.height, config)
     reduced = _factor((plain.width, plain.height), reduced)
-    image = read_plain(data, plain, reduced)
-    if image is None:
+    try:
+        image = read_plain(data, plain, reduced)
+    except CodecWarning as warning:
+        if plain.channels == 3 and is_damage(warning):
+            raise Undecodable(f"the JPEG is damaged: {warning.words}") from warning
         return None
     if plain.channels == 3 and (num_rows := num_last_rows(len(image), reduced)):
         _check_fill(data, walk, image[-num_rows:])
     notes = ["grey_channel"] if plain.channels == 1 else []
+    if plain.profile and not _is_srgb(plain.profile):
+        image = np.array(to_srgb(Image.fromarray(image), plain.profile, notes))
     return _upright(image, "JPEG", notes, plain.orientation, (plain.height, plain.width), reduced)
 
 
-def _is_srgb(plain: Plain) -> bool:
-    """Whether the samples are sRGB as they stand; a profile that cannot be read is another's to note."""
+def _is_srgb(profile: bytes) -> bool:
+    """Whether samples of this profile are sRGB as they stand; one that cannot be read is another's to note."""
     try:
-        return not plain.profile or transform_of(plain.profile, "RGB") is None
+        return transform_of(profile, "RGB") is None
     except (ImageCms.PyCMSError, *DAMAGE):
         return False
 

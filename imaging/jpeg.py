@@ -172,8 +172,17 @@ def _orientation(tiff: bytes, order: Literal["little", "big"]) -> int:
     return value if one_short and 1 <= value <= 8 else 0
 
 
-def read_plain(data: bytes, plain: Plain, reduced: int) -> NDArray[np.uint8] | None:
-    """The pixels [H, W, 3] at 1/reduced, equal to Pillow's; None where the codec has but a word to say against them.
+class CodecWarning(ValueError):  # noqa: N818  libjpeg goes on after it, and fills in what is missing
+    """What libjpeg had to say against a file."""
+
+    @property
+    def words(self) -> str:
+        """Its sentence."""
+        return str(self).removeprefix("Corrupt JPEG data: ")[:120]
+
+
+def read_plain(data: bytes, plain: Plain, reduced: int) -> NDArray[np.uint8]:
+    """The pixels [H, W, 3] at 1/reduced, equal to Pillow's; CodecWarning where the codec has but a word against them.
 
     Both decode by libjpeg-turbo with the exact DCT and smooth chroma; here without a copy and a detour over four
     bytes a pixel.
@@ -182,9 +191,14 @@ def read_plain(data: bytes, plain: Plain, reduced: int) -> NDArray[np.uint8] | N
         image: NDArray[np.uint8] = simplejpeg.decode_jpeg(
             data, "RGB", min_height=-(-plain.height // reduced), min_width=-(-plain.width // reduced), strict=True
         )
-    except ValueError:  # a warning of libjpeg; which of them matter is Pillow's to say
-        return None
+    except ValueError as error:
+        raise CodecWarning(str(error)) from error
     return image
+
+
+def is_damage(warning: CodecWarning) -> bool:
+    """Whether pixels are missing or wrong; the other warnings are of bytes too many, and such files are in use."""
+    return any(words in str(warning) for words in ("premature end of data segment", "bad Huffman code"))
 
 
 # ITU-T T.81, tables K.1 and K.2, in the order of the file (zigzag): quality 50 of the Independent JPEG Group.

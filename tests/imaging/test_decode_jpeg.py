@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from imaging.decode import REDUCTIONS, Undecodable, decode
-from imaging.jpeg import MAX_SCANS, jpeg_quality, plain_jpeg, read_plain, walk_jpeg
+from imaging.jpeg import MAX_SCANS, CodecWarning, jpeg_quality, plain_jpeg, read_plain, walk_jpeg
 from tests.imaging.test_decode import saved, scene
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -94,14 +94,37 @@ def test_what_is_not_plain_is_left_to_pillow(options: dict[str, object], segment
     assert decode(data[:2] + segment + data[2:]).image.shape in ((60, 90, 3), (90, 60, 3))
 
 
-def test_a_word_of_the_codec_is_heard() -> None:
+def test_a_scan_that_ends_too_early_is_refused_in_colour() -> None:
+    for options in ({}, {"progressive": True}, {"subsampling": 0}):
+        data = saved(Image.fromarray(scene(200, 200)), "JPEG", quality=90, **options)
+        for share in (0.5, 0.8, 0.97):
+            with pytest.raises(Undecodable, match="premature end of data"):
+                decode(data[: int(len(data) * share)].rstrip(b"\xff") + b"\xff\xd9")
+
+
+def test_a_word_of_the_codec_that_costs_no_pixel_changes_none() -> None:
     data = saved(Image.fromarray(scene(200, 200)), "JPEG", quality=90)
-    middle = data.rindex(b"\xff\xda") + 900
-    damaged = data[:middle] + b"\x12\x34\x56" * 9 + data[middle + 60 :]
-    walk = walk_jpeg(damaged)
-    plain = plain_jpeg(damaged, walk)
+    more = data[:-2] + b"\x11" * 9 + data[-2:]
+    walk = walk_jpeg(more)
+    plain = plain_jpeg(more, walk)
     assert plain
-    assert read_plain(damaged, plain, 1) is None
+    with pytest.raises(CodecWarning, match="9 extraneous bytes"):
+        read_plain(more, plain, 1)
+    np.testing.assert_array_equal(decode(more).image, decode(data).image)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_another_profile_is_converted_as_pillow_does(mode: str, realdata: Path) -> None:
+    real = realdata / "hostile/images/ljt__testorig_rgb_444_floatdct_q100_test3icc.jpg"
+    with Image.open(real) as picture:
+        profile = picture.info["icc_profile"]
+    data = saved(Image.fromarray(scene()).convert(mode), "JPEG", icc_profile=profile)
+    found = decode(data)
+    source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+    expected = ImageCms.profileToProfile(Image.fromarray(by_pillow(data)), source, target)
+    assert is_plain(data)
+    assert found.notes == (("grey_channel",) if mode == "L" else ()) + ("icc_converted",)
+    np.testing.assert_array_equal(found.image, np.asarray(expected))
 
 
 def test_a_jpeg_of_endless_scans_is_refused_at_once() -> None:
