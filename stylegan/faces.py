@@ -91,20 +91,22 @@ class Faces:
             raise ValueError(f"{shard}: face {self.ids[position]} cannot be decoded: write the shards again")
         return picture
 
+    def picture(self, position: int, shape: tuple[int, int, int]) -> Picture:
+        """The face as uint8 of this shape, [H, W, C]; ValueError when it has another size."""
+        picture = self.image(position)
+        if picture.shape != shape:
+            raise ValueError(
+                f"face {self.ids[position]} in {self.folder} is {picture.shape[1]} x {picture.shape[0]} px, others "
+                f"{shape[1]} x {shape[0]} px: write shards of one size"
+            )
+        return picture
+
     def pictures(self, positions: Sequence[int] | npt.NDArray[np.int64]) -> Picture:
         """Faces by position, uint8 [N, H, W, C]; all of one size, which is the first one's."""
         first = self.image(int(positions[0]))
-        pictures = np.empty((len(positions), *first.shape), np.uint8)
-        pictures[0] = first
-        for row, position in enumerate(positions[1:], 1):
-            picture = self.image(int(position))
-            if picture.shape != first.shape:
-                raise ValueError(
-                    f"face {self.ids[position]} in {self.folder} is {picture.shape[1]} x {picture.shape[0]} px, face "
-                    f"{self.ids[positions[0]]} {first.shape[1]} x {first.shape[0]} px: write shards of one size"
-                )
-            pictures[row] = picture
-        return pictures
+        height, width, channels = first.shape
+        others = [self.picture(int(position), (height, width, channels)) for position in positions[1:]]
+        return np.stack([first, *others])
 
     def images(self, positions: Sequence[int] | Tensor) -> Tensor:
         """Faces by position, uint8 [N, C, H, W]."""

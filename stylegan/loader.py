@@ -89,12 +89,97 @@ def available_memory(root: Path = Path("/")) -> int | None:
     return available
 
 
-class _Ahead(NamedTuple):
-    """A batch on its way."""
+class Wanted(NamedTuple):
+    """What a batch shows."""
 
     positions: Positions  # of its faces
-    missing: Positions  # those that are decoded for it, each once
-    decoded: list[Future[tuple[Picture, float]]]  # pictures, and seconds it took
+    mirrored: npt.NDArray[np.bool_]  # those that are left for right
+
+    @property
+    def key(self) -> bytes:
+        """The same for the same batch."""
+        return self.positions.tobytes() + self.mirrored.tobytes()
+
+
+class Ahead(NamedTuple):
+    """A batch on its way."""
+
+    wanted: Wanted
+    parts: list[Future[float]]  # of the work on it, with the seconds that each took
+    place: Tensor  # where its pictures come to lie
+    missing: Positions  # the faces that are decoded for it, where others are not
+
+
+class HostBatches:
+    """Puts batches together in the decoding threads, from shards or from faces that are kept decoded in memory."""
+
+    def __init__(self, faces: Faces, shape: tuple[int, int, int], device: torch.device, keep: bool) -> None:
+        self.faces, self.shape, self.device = faces, shape, device
+        self._kept = np.zeros(len(faces), bool)
+        # Untouched pages of a large allocation cost nothing: the table fills as faces are first shown.
+        self._table = np.empty((len(faces), *shape), np.uint8) if keep else None
+
+    def begin(self, wanted: Wanted, pool: ThreadPoolExecutor, workers: int) -> Ahead:
+        """Start the work on a batch."""
+        height, width, channels = self.shape
+        n = len(wanted.positions)
+        planes = torch.empty(n, channels, height, width, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        parts = np.array_split(np.arange(n), min(workers, n))
+        work = [pool.submit(self._fill, wanted, planes.numpy(), rows) for rows in parts]
+        return Ahead(wanted, work, planes, wanted.positions)
+
+    def end(self, batch: Ahead) -> Tensor:
+        """The batch [N, C, H, W] whose parts are done."""
+        return batch.place.to(self.device, non_blocking=True)
+
+    def _fill(self, wanted: Wanted, planes: Picture, rows: Positions) -> float:
+        begin = time.perf_counter()
+        for row in rows.tolist():
+            put_planes(self._picture(int(wanted.positions[row])), bool(wanted.mirrored[row]), planes[row])
+        return time.perf_counter() - begin
+
+    def _picture(self, position: int) -> Picture:
+        if self._table is None:
+            return self.faces.picture(position, self.shape)
+        if not self._kept[position]:  # two threads that meet here write the same
+            self._table[position] = self.faces.picture(position, self.shape)
+            self._kept[position] = True
+        return np.asarray(self._table[position])
+
+
+class DeviceBatches:
+    """Keeps decoded faces on the device, and puts batches together there."""
+
+    def __init__(self, faces: Faces, shape: tuple[int, int, int], device: torch.device) -> None:
+        self.faces, self.shape = faces, shape
+        self._kept = np.zeros(len(faces), bool)
+        self._table = torch.empty((len(faces), *shape), dtype=torch.uint8, device=device)
+
+    def begin(self, wanted: Wanted, pool: ThreadPoolExecutor, workers: int) -> Ahead:
+        """Start to decode those faces of a batch that the device has not yet, each once."""
+        missing = np.unique(wanted.positions[~self._kept[wanted.positions]])
+        pinned = self._table.device.type == "cuda" and len(missing) > 0
+        decoded = torch.empty((len(missing), *self.shape), dtype=torch.uint8, pin_memory=pinned)
+        parts = np.array_split(np.arange(len(missing)), min(workers, len(missing))) if len(missing) else []
+        work = [pool.submit(self._fill, missing, decoded.numpy(), rows) for rows in parts]
+        return Ahead(wanted, work, decoded, missing)
+
+    def end(self, batch: Ahead) -> Tensor:
+        """The batch [N, C, H, W] whose parts are done."""
+        place = self._table.device
+        if len(batch.missing):
+            self._table[torch.from_numpy(batch.missing).to(place)] = batch.place.to(place)
+            self._kept[batch.missing] = True
+        pictures = self._table.index_select(0, torch.from_numpy(batch.wanted.positions).to(place))
+        planes = pictures.permute(0, 3, 1, 2).contiguous()
+        mirrored = torch.from_numpy(batch.wanted.mirrored).to(place)
+        return torch.where(mirrored[:, None, None, None], planes.flip(3), planes)
+
+    def _fill(self, missing: Positions, decoded: Picture, rows: Positions) -> float:
+        begin = time.perf_counter()
+        for row in rows.tolist():
+            decoded[row] = self.faces.picture(int(missing[row]), self.shape)
+        return time.perf_counter() - begin
 
 
 class Loader:
@@ -103,20 +188,20 @@ class Loader:
     def __init__(self, faces: Faces, config: TrainConfig, device: torch.device) -> None:
         self.faces, self.config, self.device = faces, config, device
         self.labels = check_labels(faces, config.network.num_labels)
-        self._shares = None if faces.weights is None else Shares(faces.weights)
-        shape = (len(faces), *faces.image(0).shape)
-        self.cache = choose_cache(config.cache, int(np.prod(shape, dtype=np.int64)), device)
+        height, width, channels = faces.image(0).shape
+        shape = (height, width, channels)
+        self.cache = choose_cache(config.cache, len(faces) * height * width * channels, device)
         if os.environ.get("RANK", "0") == "0":
             print(f"decoded faces are kept: {self.cache.where} ({self.cache.why})", flush=True)
-        self._kept = np.zeros(len(faces), bool)
-        self._table: Tensor | None = None
-        if self.cache.where != "none":
-            # Untouched pages of a large allocation cost nothing: the table fills as faces are first shown.
-            place = device if self.cache.where == "device" else torch.device("cpu")
-            self._table = torch.empty(shape, dtype=torch.uint8, device=place)
+        self._shares = None if faces.weights is None else Shares(faces.weights)
+        self._where: HostBatches | DeviceBatches
+        if self.cache.where == "device":
+            self._where = DeviceBatches(faces, shape, device)
+        else:
+            self._where = HostBatches(faces, shape, device, self.cache.where == "ram")
         self._workers = min(MOST_WORKERS, os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(self._workers, "decode")
-        self._ahead: dict[bytes, _Ahead] = {}
+        self._ahead: dict[bytes, Ahead] = {}
         self._samples, self._busy, self._own, self._waited = 0, 0.0, 0.0, 0.0
 
     def __enter__(self) -> Self:
@@ -138,14 +223,12 @@ class Loader:
         """
         begin, waited = time.perf_counter(), self._waited
         chosen = torch.arange(count) if rows is None else rows
-        ahead = [self._positions(images_seen + i * count, count, chosen) for i in range(1 + AHEAD)]
-        asked = {positions.tobytes(): self._begin(positions) for positions in ahead}
-        self._ahead = asked
-        now = asked[ahead[0].tobytes()]
-        pixels = as_planes(self._fetched(now), self._mirrored(step, count)[chosen])
+        ahead = [self._wanted(images_seen + i * count, step + i, count, chosen) for i in range(1 + AHEAD)]
+        self._ahead = {wanted.key: self._begun(wanted) for wanted in ahead}
+        pixels = self._fetched(self._ahead[ahead[0].key])
         self._samples += len(chosen)
         self._own += time.perf_counter() - begin - (self._waited - waited)
-        return Batch(pixels, self._one_hot(now.positions))
+        return Batch(pixels, self._one_hot(ahead[0].positions))
 
     def speed(self) -> Speed:
         """Samples a second that the loader gives by itself, and how long steps waited, since this was last asked."""
@@ -154,49 +237,24 @@ class Loader:
         self._samples, self._busy, self._own, self._waited = 0, 0.0, 0.0, 0.0
         return speed
 
-    def _positions(self, images_seen: int, count: int, rows: Tensor) -> Positions:
-        return batch_indices(self.config.seed, images_seen, count, len(self.faces), self._shares)[rows].numpy()
+    def _wanted(self, images_seen: int, step: int, count: int, rows: Tensor) -> Wanted:
+        """These rows of a step; which are mirrored is drawn for the whole batch, whoever has which rows of it."""
+        positions = batch_indices(self.config.seed, images_seen, count, len(self.faces), self._shares)[rows]
+        mirrored = torch.zeros(count, dtype=torch.bool)
+        if self.config.mirror:
+            mirrored = torch.rand(count, generator=generator(self.config.seed, "mirror", step)) < 0.5
+        return Wanted(positions.numpy(), mirrored[rows].numpy())
 
-    def _begin(self, positions: Positions) -> _Ahead:
-        """Start to decode what of a batch is not there yet, unless that was done."""
-        if (begun := self._ahead.get(positions.tobytes())) is not None:
-            return begun
-        missing = np.unique(positions[~self._kept[positions]])
-        parts = np.array_split(missing, min(self._workers, len(missing))) if len(missing) else []
-        return _Ahead(positions, missing, [self._pool.submit(self._decode, part) for part in parts])
+    def _begun(self, wanted: Wanted) -> Ahead:
+        begun = self._ahead.get(wanted.key)
+        return self._where.begin(wanted, self._pool, self._workers) if begun is None else begun
 
-    def _decode(self, positions: Positions) -> tuple[Picture, float]:
+    def _fetched(self, batch: Ahead) -> Tensor:
+        """The pictures of a batch, uint8 [N, C, H, W] on the device, as soon as they are there."""
         begin = time.perf_counter()
-        return self.faces.pictures(positions), time.perf_counter() - begin
-
-    def _fetched(self, batch: _Ahead) -> Tensor:
-        """The pictures of a batch as they lie in the shards, uint8 [N, H, W, C] on the device."""
-        begin = time.perf_counter()
-        parts = [part.result() for part in batch.decoded]
+        self._busy += sum(part.result() for part in batch.parts)
         self._waited += time.perf_counter() - begin
-        self._busy += sum(seconds for _, seconds in parts)
-        decoded = torch.cat([torch.from_numpy(pictures) for pictures, _ in parts]) if parts else None
-        pictures = self._placed(batch, decoded)
-        if self.device.type == "cuda" and pictures.device.type == "cpu":
-            pictures = pictures.pin_memory().to(self.device, non_blocking=True)
-        return pictures
-
-    def _placed(self, batch: _Ahead, decoded: Tensor | None) -> Tensor:
-        """The pictures of a batch in its order, [N, H, W, C]; what was decoded for it is kept if anything is."""
-        if self._table is None:
-            assert decoded is not None
-            return decoded.index_select(0, torch.from_numpy(np.searchsorted(batch.missing, batch.positions)))
-        place = self._table.device
-        if decoded is not None:
-            self._table[torch.from_numpy(batch.missing).to(place)] = decoded.to(place)
-            self._kept[batch.missing] = True
-        return self._table.index_select(0, torch.from_numpy(batch.positions).to(place))
-
-    def _mirrored(self, step: int, count: int) -> Tensor:
-        """Which images of a step are left for right, bool [count]; drawn for all, whoever has which rows of them."""
-        if not self.config.mirror:
-            return torch.zeros(count, dtype=torch.bool)
-        return torch.rand(count, generator=generator(self.config.seed, "mirror", step)) < 0.5
+        return self._where.end(batch)
 
     def _one_hot(self, positions: Positions) -> Tensor | None:
         if self.labels is None:
@@ -205,18 +263,13 @@ class Loader:
         return F.one_hot(labels, self.config.network.num_labels).float().to(self.device)
 
 
-def as_planes(pictures: Tensor, mirrored: Tensor) -> Tensor:
-    """Pictures [N, H, W, C] uint8 as networks take them, [N, C, H, W]; mirrored where `mirrored`, bool [N], says so."""
-    if pictures.device.type != "cpu":
-        planes = pictures.permute(0, 3, 1, 2).contiguous()
-        return torch.where(mirrored.to(planes.device)[:, None, None, None], planes.flip(3), planes)
-    # torch's strided copies take 170 us for a picture of 256 px, half as long as decoding it; OpenCV's 10.
-    n, height, width, channels = pictures.shape
-    planes = torch.empty(n, channels, height, width, dtype=torch.uint8)
-    for picture, target, mirror in zip(pictures.numpy(), planes.numpy(), mirrored.tolist(), strict=True):
-        source = cv2.flip(picture, 1).reshape(picture.shape) if mirror else picture
-        cv2.split(source, list(target))
-    return planes
+def put_planes(picture: Picture, mirror: bool, planes: Picture) -> None:
+    """Put a picture [H, W, C] into planes [C, H, W], left for right if it is to be mirrored.
+
+    torch's strided copy and flip take 170 us for 256 px, half as long as decoding does; OpenCV's 10, without the GIL.
+    """
+    source = cv2.flip(picture, 1).reshape(picture.shape) if mirror else picture
+    cv2.split(source, list(planes))
 
 
 def check_labels(faces: Faces, num_labels: int) -> Tensor | None:

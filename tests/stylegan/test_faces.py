@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import tarfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ from PIL import Image
 from stylegan import faces as faces_module
 from stylegan.config import TrainConfig
 from stylegan.faces import Faces, decode
-from stylegan.loader import Loader, as_planes, available_memory, choose_cache
+from stylegan.loader import DeviceBatches, HostBatches, Loader, Wanted, available_memory, choose_cache, put_planes
 from stylegan.phases import batch_parts, rank_rows
 from stylegan.random import batch_indices, generator
 from stylegan.ranks import Ranks
@@ -84,8 +85,10 @@ def test_a_shard_that_ends_early_is_named_with_its_face(tmp_path: Path) -> None:
 
 def test_faces_of_two_sizes_are_refused_by_name(tmp_path: Path) -> None:
     faces = Faces(shard_of(tmp_path / "faces", [png(a_picture(0, 3)), png(a_picture(1, 3, size=12))]))
-    with pytest.raises(ValueError, match=r"face 0001_000 in .* is 12 x 12 px, face 0000_000 8 x 8 px"):
+    with pytest.raises(ValueError, match=r"face 0001_000 in .* is 12 x 12 px, others 8 x 8 px"):
         faces.images([0, 1])
+    with Loader(faces, config(), CPU) as loader, pytest.raises(ValueError, match=r"is 12 x 12 px, others 8 x 8 px"):
+        loader.batch(0, 0, 8)
 
 
 def test_more_shards_than_may_stay_open_are_read_all_the_same(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,6 +231,21 @@ def test_the_loader_says_how_fast_it_is_by_itself(shards: Path) -> None:
         assert loader.speed() == (0, 0)
 
 
+def test_batches_put_together_on_a_device_are_those_of_the_host(shards: Path) -> None:
+    faces = Faces(shards)
+    random, shape = np.random.default_rng(0), (16, 16, 3)
+    host, device = HostBatches(faces, shape, CPU, keep=False), DeviceBatches(faces, shape, CPU)
+    with ThreadPoolExecutor(2) as pool:
+        wanted = [Wanted(random.integers(0, 42, 8), random.random(8) < 0.5) for _ in range(20)]
+        ahead = [device.begin(each, pool, 2) for each in wanted[:2]]  # that wish for some of the same faces
+        for number, each in enumerate(wanted):
+            expected = host.begin(each, pool, 2)
+            ahead += [device.begin(more, pool, 2) for more in wanted[number + 2 : number + 3]]
+            for part in [*expected.parts, *ahead[number].parts]:
+                part.result()
+            assert torch.equal(device.end(ahead[number]), host.end(expected))
+
+
 @pytest.mark.gpu
 def test_faces_kept_on_the_device_are_those_of_the_shards(shards: Path) -> None:
     if not torch.cuda.is_available():
@@ -291,9 +309,19 @@ def test_a_file_that_was_cut_off_is_damaged_whatever_its_format(format: str) -> 
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_planes_are_the_pictures_with_those_asked_for_mirrored(channels: int) -> None:
-    pictures = torch.from_numpy(np.stack([a_picture(seed, channels, size=6) for seed in range(9)]))
-    mirrored = torch.rand(9, generator=torch.Generator().manual_seed(1)) < 0.5
-    plain = pictures.permute(0, 3, 1, 2)
-    expected = torch.where(mirrored[:, None, None, None], plain.flip(3), plain)
-    assert torch.equal(as_planes(pictures, mirrored), expected)
+def test_planes_are_the_picture_or_its_mirror_image(channels: int) -> None:
+    picture, planes = a_picture(0, channels, size=6), np.empty((channels, 6, 6), np.uint8)
+    put_planes(picture, False, planes)
+    assert np.array_equal(planes, picture.transpose(2, 0, 1))
+    put_planes(picture, True, planes)
+    assert np.array_equal(planes, picture[:, ::-1].transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("cache", ["none", "ram"])
+def test_a_batch_that_was_given_stays_as_it_is(shards: Path, cache: str) -> None:
+    with Loader(Faces(shards), config(cache=cache), CPU) as loader:
+        first = loader.batch(0, 0, 8).pixels
+        copy = first.clone()
+        for step in range(1, 8):
+            loader.batch(8 * step, step, 8)
+        assert torch.equal(first, copy)
