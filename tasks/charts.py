@@ -36,6 +36,9 @@ class Event(NamedTuple):
     label: str
 
 
+Limits = Sequence[tuple[float, str]]  # where a line stands, and its name
+
+
 class Drawn(NamedTuple):
     """A chart ready for the page: its SVG and its legend (name, index of colour)."""
 
@@ -97,6 +100,47 @@ def histogram(values: Sequence[float], title: str, num_bins: int = 40) -> Markup
             f"<title>{low + size * i:.3g} to {low + size * (i + 1):.3g}: {count}</title></rect>"
         )
     return _svg(title, _axes(frame, "score") + "".join(bars))
+
+
+def kept_and_dropped(title: str, unit: str, kept: Sequence[float], dropped: Sequence[float], limits: Limits) -> Markup:
+    """Stacked bars of how often values occur, those of kept rows below; a dashed line at each limit.
+
+    The few values beyond the 99th percentile stand in the last bar, so that they do not flatten the others.
+    """
+    both, lines = sorted([*kept, *dropped]), [value for value, _ in limits]
+    low, high = min(both[0], *lines, both[-1]), max(both[int(len(both) * 0.99)], *lines, both[0])
+    num_bins = min(30, max(5, round(math.sqrt(len(both)))))
+    size = (high - low) / num_bins or 1 / num_bins
+    below, above = (_binned(values, low, size, num_bins) for values in (kept, dropped))
+    most = max(a + b for a, b in zip(below, above, strict=True))
+    # The names of limits stand above the bars.
+    frame = _Frame(low, low + size * num_bins, 0, most * (1.15 if limits else 1), False)
+    bars = [
+        _stack(frame, i, num_bins, counts) for i, counts in enumerate(zip(below, above, strict=True)) if any(counts)
+    ]
+    marks = [_event(frame, Event(value, f"{name} {abs(value):g}")) for value, name in limits]
+    return _svg(f"Histogram of {title}", _axes(frame, unit) + "".join(bars + marks))
+
+
+def _binned(values: Sequence[float], low: float, size: float, num_bins: int) -> list[int]:
+    counts = [0] * num_bins
+    for value in values:
+        counts[min(num_bins - 1, int((value - low) / size))] += 1
+    return counts
+
+
+def _stack(frame: _Frame, place: int, num_bins: int, counts: tuple[int, int]) -> str:
+    """One bar of two parts that says its counts when pointed at."""
+    step, size = (WIDTH - LEFT - RIGHT) / num_bins, (frame.x_high - frame.x_low) / num_bins
+    start = frame.x_low + size * place
+    words = "and more" if place == num_bins - 1 else f"to {start + size:.3g}"
+    rects = [
+        f'<rect class="{kind}" x="{LEFT + place * step + 0.5:.1f}" width="{step - 1:.1f}" '
+        f'y="{frame.y(top):.1f}" height="{frame.y(base) - frame.y(top):.1f}"/>'
+        for base, top, kind in ((0, counts[0], "bar"), (counts[0], sum(counts), "bar out"))
+        if top > base
+    ]
+    return f"<g><title>{start:.3g} {words}: {counts[0]} kept, {counts[1]} dropped</title>{''.join(rects)}</g>"
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:

@@ -11,7 +11,8 @@ import jinja2
 from markupsafe import Markup
 
 from tasks.charts import Event as Event
-from tasks.charts import histogram, training_charts
+from tasks.charts import histogram, kept_and_dropped, training_charts
+from tasks.distributions import Distribution
 from tasks.embed import Embedder, film_poster, film_source
 from tasks.embed import Picture as Picture
 from tasks.store import write_file
@@ -28,6 +29,13 @@ MEANINGS = {
     "monochrome": "almost one colour, nothing to see",
     "grey": "no colours, where colours are wanted",
     "blurry": "no detail",
+    "bordered": "bars of one colour along the edges take much of it",
+    "low_quality": "a JPEG compressed too hard",
+    "not_frontal": "the face looks aside, or is tilted",
+    "not_selected": "the manifest does not ask for it",
+    "missing": "the source names it and does not have it",
+    "unavailable": "it could not be fetched",
+    "opted_out": "its owners do not want it to be used",
     "duplicate": "the same picture is there in better quality",
     "low_score": "the discriminator finds it least like the others",
     "high_score": "the discriminator finds it too easy",
@@ -145,6 +153,8 @@ class ReportContent(NamedTuple):
     numbers: tuple[Number, ...] = ()
     stages: tuple[StageRow, ...] = ()
     reasons: tuple[ReasonCount, ...] = ()
+    audit: str = ""  # where the audit page lies, as seen from this one
+    distributions: tuple[Distribution, ...] = ()
     kept: Sheet | None = None
     variants: Sheet | None = None
     trainings: tuple[Training, ...] = ()
@@ -176,7 +186,7 @@ def render_report(folder: Path, content: ReportContent) -> str:
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        finalize=_printable,
+        finalize=printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -188,6 +198,7 @@ def render_report(folder: Path, content: ReportContent) -> str:
         "meaning": lambda reason: MEANINGS.get(reason, ""),
         "charts": lambda training: training_charts(training.rows, training.events),
         "histogram": histogram,
+        "stacked": lambda one: kept_and_dropped(one.title, one.unit, one.kept, one.dropped, one.limits),
         "funnels": funnels(content.reasons),
         "outcome": outcome,
         "longest": max((stage.seconds or 0 for stage in content.stages), default=0),
@@ -257,8 +268,8 @@ def words(name: str) -> str:
     return name.replace("_", " ").replace(":", ": ")
 
 
-def _printable(value: object) -> object:
-    """Text without control characters and without marks that reverse the reading direction of what follows."""
+def printable(value: object) -> object:
+    """Text without control characters and without marks that reverse the reading direction; all else as it is."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return "".join(

@@ -12,6 +12,8 @@ import pandas as pd
 
 from manifests.ledger import kept
 from tasks import report
+from tasks.audit import write_audit
+from tasks.distributions import distributions
 from tasks.evaluate import NO_CONTROL
 from tasks.examples import face_sheet, reason_sheets, variant_sheet
 from tasks.job import Job
@@ -49,6 +51,8 @@ def report_job(job: Job, failure: str = "") -> Path:
         numbers=_numbers(job, ledger),
         stages=tuple(_stage_row(job, record) for record in job.steps),
         reasons=_reasons(job, ledger),
+        audit=_audit(job, ledger),
+        distributions=distributions(ledger, job.manifest.crop),
         kept=_kept(job, ledger),
         variants=_variants(job, ledger),
         trainings=tuple(_training(job, record) for record in job.all_steps if record.stage in ("train", "retrain")),
@@ -60,7 +64,12 @@ def report_job(job: Job, failure: str = "") -> Path:
         environment=_environment(job),
         commands=_commands(job),
     )
-    return report.write_report(job.root / "reports" / job.manifest.name, content)
+    return report.write_report(report_folder(job), content)
+
+
+def report_folder(job: Job) -> Path:
+    """Where the report of a job lies, and what belongs to it."""
+    return job.root / "reports" / job.manifest.name
 
 
 def _verdict(job: Job, choice: Record | None, failure: str) -> report.Verdict:
@@ -116,6 +125,11 @@ def _reasons(job: Job, ledger: pd.DataFrame) -> tuple[report.ReasonCount, ...]:
             examples = report.Sheet(image, "") if image is not None else None
             rows.append(report.ReasonCount(kind, "" if reason == "kept" else reason, count, examples))
     return tuple(rows)
+
+
+def _audit(job: Job, ledger: pd.DataFrame) -> str:
+    pictures = last(job, "download")
+    return write_audit(job, pictures, ledger, report_folder(job)).name if pictures else ""
 
 
 def _kept(job: Job, ledger: pd.DataFrame) -> report.Sheet | None:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tasks.charts import Event, histogram, nice_ticks, training_charts
+from tasks.charts import Event, histogram, kept_and_dropped, nice_ticks, training_charts
 
 
 def ticks(num: int = 30) -> list[dict[str, object]]:
@@ -92,3 +92,33 @@ def test_histogram_counts_every_finite_value_once() -> None:
     assert sum(counts) == 100
     assert str(histogram([1.0], "one")) == ""
     ElementTree.fromstring(str(histogram([2.0, 2.0, 2.0], "equal")))
+
+
+def bars(svg: str) -> list[tuple[float, int, int]]:
+    """Where each bar begins, and how many are kept and dropped in it."""
+    titles = re.findall(r"<title>(\S+) .*?: (\d+) kept, (\d+) dropped</title>", svg)
+    return [(float(start), int(kept), int(dropped)) for start, kept, dropped in titles]
+
+
+def test_stacked_bars_count_every_value_once_and_stand_on_one_another() -> None:
+    kept, dropped = [float(i) for i in range(20, 100)], [float(i) for i in range(30)] + [1e6]
+    svg = str(kept_and_dropped("side", "px", kept, dropped, [(48.0, "min_face")]))
+    ElementTree.fromstring(svg)
+    found = bars(svg)
+    assert (sum(kept for _, kept, _ in found), sum(dropped for *_, dropped in found)) == (80, 31)
+    assert found[-1][2] == 1  # the outlier is in the last bar
+    assert found[-1][0] < 100  # and does not stretch the axis
+    heights = [float(height) for height in re.findall(r'class="bar(?: out)?".*?height="([\d.]+)"', svg)]
+    assert min(heights) > 0
+
+
+def test_a_limit_is_a_line_with_its_name_even_where_no_value_is_near() -> None:
+    svg = str(kept_and_dropped("yaw", "degrees", [1.0, 2.0, 3.0], [], [(25.0, "max_yaw"), (-25.0, "max_yaw")]))
+    texts = [element.text for element in ElementTree.fromstring(svg).iter("text")]
+    assert texts.count("max_yaw 25") == 2
+    lines = [float(x) for x in re.findall(r'<line class="event" x1="([\d.]+)"', svg)]
+    assert lines == [506.0, 52.0]
+
+
+def test_values_that_are_all_equal_still_make_a_chart() -> None:
+    assert bars(str(kept_and_dropped("border", "share", [0.0] * 9, [0.0], []))) == [(0.0, 9, 1)]
