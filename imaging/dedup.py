@@ -1,29 +1,28 @@
-"""Which pictures are the same: near hashes first, then an aligned look at thumbnails, then one keeper of each group."""
+"""Which rows show the same picture: near hashes, an aligned look at thumbnails, and a star around each keeper."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import hashlib
+import itertools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from imaging.decode import Image8
-from imaging.hash import Hashes, HashKind, Rows, distance_bits, near_pairs
+from imaging.alike import Thumbs, difference
+from imaging.hamming import Hashes, Rows, near_blocks
+from imaging.hash import HashKind, distance_bits
+from imaging.turns import UPRIGHT, Also, hashes_of, turned, turns_of
 
-SIDE = 48
-BLOCK = 128  # pairs aligned at a time: about 30 MB
-FINE, COARSE = 0.6, 3.0  # standard deviations of the band that is compared, px of the thumbnail
-SIEVE = ((0, 0.3), (2, 0.7), (6, 0.9))  # steps of alignment, and the likeness under which a pair is then given up
-FARTHEST = np.array([6.0, 6.0, 0.15, 0.15], dtype=np.float32)  # limits of shift (px) and of enlargement
-MARGIN = 3  # px along the border that are left out: the blurs have less to go by there
-WINDOW = 0.8  # standard deviation of the window in which two pictures may not differ, px
-BRIGHT = 225  # grey from which on in both is left out: brightening cuts highlights off
+VOUCHED = 14  # bits of 256 within which pictures may differ more: other tones, a retouched spot
+VOUCHED_TIMES = 2.8  # as much, that is
+BLANK = 4  # levels of grey: a thumbnail with less between its darkest and brightest px shows nothing to compare
 
-Thumbs = NDArray[np.uint8]  # [N, SIDE, SIDE]
-Floats = NDArray[np.float32]
+CHUNK = 4096  # pairs, or rows to be turned, at a time: about 40 MB
+
+Flags = NDArray[np.bool_]
 
 
 class DedupConfig(BaseModel):
@@ -36,14 +35,22 @@ class DedupConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    hash: HashKind = Field(default="phash", description="perceptual hash of 64 bits, as imagehash computes it")
+    hash: HashKind = Field(default="phash", description="perceptual hash of 64 bits, by imagehash's method")
     threshold: int | str = Field(
-        default=12, description='hashes at most so far apart are looked at: bits of 64, or a similarity ("95%": 3 bits)'
+        default=10, description='hashes at most so far apart are looked at: bits of 64, or a similarity ("95%": 3 bits)'
+    )
+    threshold256: int = Field(
+        default=72, ge=0, le=256, description="and whose long hashes are at most so far apart: bits of 256"
     )
     max_difference: float | None = Field(
         default=0.215,
         ge=0,
-        description="how far two thumbnails may differ, once aligned, where they differ most; null: the hash decides",
+        description="how far two thumbnails may differ, once aligned, where they differ most; null: the hashes decide",
+    )
+
+    also: tuple[Also, ...] = Field(
+        default=(),
+        description="what else is the same picture: its mirror, quarter turns (rotate), a part of it (crop); dear",
     )
 
     @property
@@ -55,199 +62,226 @@ class DedupConfig(BaseModel):
 DEFAULTS = DedupConfig()
 
 
-def thumbnail(image: Image8) -> NDArray[np.uint8]:
-    """The grey thumbnail [48, 48] of an image [H, W, 3] that the second check compares (Lanczos, aspect dropped).
+class Looks(NamedTuple):
+    """The hashes of some rows, as far as they are compared."""
 
-    A box filter lets through what then differs with every shift: 283 of 328 labelled duplicates were found, not 321.
+    hash: Hashes  # [N]
+    hash256: Hashes  # [N, 4]
+
+    def of(self, rows: Rows | Flags | slice) -> Looks:
+        """The looks of these rows."""
+        return Looks(self.hash[rows], self.hash256[rows])
+
+
+Candidates = dict[str, Rows]  # {turn: pairs of a row so turned and another one, sorted; as they are i < j}
+Match = Callable[[Rows], Flags]  # whether the rows of each pair show the same picture
+
+
+def all_candidates(
+    looks: Looks, config: DedupConfig = DEFAULTS, new: Flags | None = None, thumbs: Thumbs | None = None
+) -> Candidates:
+    """The candidate pairs as they are, and in every turn that the config asks for; with new those with a new row.
+
+    Turned pictures are hashed from their thumbnails [N, 48, 48], and compared with such hashes of the others.
     """
-    grey = Image.fromarray(image).convert("L")
-    return np.array(grey.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    found = {UPRIGHT: candidate_pairs(looks, config, new)}
+    if config.also:
+        assert thumbs is not None, "turned pictures are hashed from thumbnails"
+        upright = _looks_of(thumbs, UPRIGHT)
+        for turn in turns_of(config.also):
+            found[turn] = _turned_pairs(_looks_of(thumbs, turn), upright, config, new)
+    return found
 
 
-def same_picture(a: NDArray[np.uint8], b: NDArray[np.uint8], config: DedupConfig = DEFAULTS) -> bool:
-    """Whether two thumbnails show one picture, shifts and crops of up to 6 %, brightness and contrast aside."""
-    return bool(_same(a[None], b[None], config)[0])
+def candidate_pairs(looks: Looks, config: DedupConfig = DEFAULTS, new: Flags | None = None) -> Rows:
+    """All pairs (i < j) of rows within both thresholds, sorted, int64 [M, 2]; with new those with a new row in them."""
+    if new is None:
+        blocks = near_blocks(looks.hash, config.max_distance)
+        return sorted_pairs([_near_256(looks, looks, block, config) for block in blocks])
+    rows, found = np.flatnonzero(new), []
+    for block in near_blocks(looks.hash[rows], config.max_distance, looks.hash):
+        pairs = np.stack([rows[block[:, 0]], block[:, 1]], axis=1)
+        pairs = pairs[(pairs[:, 0] < pairs[:, 1]) | ~new[pairs[:, 1]]]  # two new rows meet twice, a row itself once
+        found.append(_near_256(looks, looks, np.sort(pairs, axis=1), config))
+    return sorted_pairs(found)
 
 
-def group_duplicates(hashes: Hashes, thumbs: Thumbs, config: DedupConfig = DEFAULTS) -> Rows:
-    """The group of each row, int64 [N]: the smallest row of its connected component, itself when alone.
+def _turned_pairs(turned_looks: Looks, upright: Looks, config: DedupConfig, new: Flags | None) -> Rows:
+    """Pairs (row that is turned, other row); with new the turned row or the other one is."""
+    if new is None:
+        blocks = near_blocks(turned_looks.hash, config.max_distance, upright.hash)
+    else:
+        rows = np.flatnonzero(new)
+        turned_new = near_blocks(turned_looks.hash[rows], config.max_distance, upright.hash)
+        other_new = near_blocks(upright.hash[rows], config.max_distance, turned_looks.hash)
+        blocks = itertools.chain(
+            (np.stack([rows[block[:, 0]], block[:, 1]], axis=1) for block in turned_new),
+            (np.stack([block[:, 1], rows[block[:, 0]]], axis=1) for block in other_new),
+        )
+    near = [_near_256(turned_looks, upright, block[block[:, 0] != block[:, 1]], config) for block in blocks]
+    return sorted_pairs(near)
 
-    hashes uint64 [N], thumbs uint8 [N, 48, 48]. Global and exact: every pair within the threshold is looked at,
-    rows that agree in hash and thumbnail as one.
+
+def _looks_of(thumbs: Thumbs, turn: str) -> Looks:
+    parts = [hashes_of(turned(np.asarray(thumbs[at : at + CHUNK]), turn)) for at in range(0, len(thumbs), CHUNK)]
+    hashes, longer = zip(*parts, strict=True) if parts else ([np.empty(0, np.uint64)], [np.empty((0, 4), np.uint64)])
+    return Looks(np.concatenate(hashes), np.concatenate(longer))
+
+
+def _near_256(left: Looks, right: Looks, pairs: Rows, config: DedupConfig) -> Rows:
+    return np.asarray(pairs[_distances256(left, right, pairs) <= config.threshold256])
+
+
+def _distances256(left: Looks, right: Looks, pairs: Rows) -> NDArray[np.int64]:
+    differing = np.bitwise_count(left.hash256[pairs[:, 0]] ^ right.hash256[pairs[:, 1]])
+    return np.asarray(differing.sum(axis=1, dtype=np.int64))
+
+
+def sorted_pairs(blocks: list[Rows]) -> Rows:
+    """The pairs of all blocks, sorted, each once."""
+    pairs = np.concatenate([np.empty((0, 2), dtype=np.int64), *blocks])
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    fresh = np.ones(len(pairs), dtype=bool)
+    fresh[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)  # two new rows meet twice
+    return pairs[fresh]
+
+
+def pairs_of(candidates: Candidates) -> Rows:
+    """All candidate pairs (i < j), in whatever turn, sorted."""
+    return sorted_pairs([np.sort(pairs, axis=1) for pairs in candidates.values()])
+
+
+def places_in(listed: Rows, pairs: Rows) -> Rows:
+    """Where each pair stands in a sorted list of pairs, -1 where it does not."""
+    factor = 1 + max(listed.max(initial=0), pairs.max(initial=0))
+    keys, wanted = listed @ [factor, 1], pairs @ [factor, 1]
+    at = np.minimum(np.searchsorted(keys, wanted), max(0, len(keys) - 1))
+    return np.where(keys[at] == wanted, at, -1) if len(keys) else np.full(len(pairs), -1)
+
+
+def matcher(
+    looks: Looks, thumbs_of: Callable[[Rows], Thumbs], candidates: Candidates, config: DedupConfig = DEFAULTS
+) -> Match:
+    """A function that looks at the thumbnails of candidate pairs, in each turn in which they are candidates."""
+
+    def match(pairs: Rows) -> Flags:
+        found = np.zeros(len(pairs), dtype=bool)
+        for start in range(0, len(pairs), CHUNK):
+            part = slice(start, start + CHUNK)
+            found[part] = _match(pairs[part], looks, thumbs_of, candidates, config)
+        return found
+
+    return match
+
+
+def _match(
+    pairs: Rows, looks: Looks, thumbs_of: Callable[[Rows], Thumbs], candidates: Candidates, config: DedupConfig
+) -> Flags:
+    found = np.zeros(len(pairs), dtype=bool)
+    for turn, listed in candidates.items():
+        for way in (np.sort(pairs, axis=1), np.sort(pairs, axis=1)[:, ::-1]):
+            asked = np.flatnonzero(~found & (places_in(listed, way) >= 0))
+            if not len(asked):
+                continue
+            left, right = way[asked].T
+            a, b = turned(thumbs_of(left), turn), thumbs_of(right)
+            if turn == UPRIGHT:
+                distances = _distances256(looks, looks, way[asked])
+            else:
+                distances = np.bitwise_count(hashes_of(a)[1] ^ hashes_of(b)[1]).sum(axis=1, dtype=np.int64)
+            found[asked] = same_pictures(a, b, distances, config)
+    return found
+
+
+def find_keepers(looks: Looks, thumbs: Thumbs, places: Rows, config: DedupConfig = DEFAULTS) -> Rows:
+    """The keeper of each row, int64 [N], itself when it stays; places: the order in which rows are preferred.
+
+    Rows that agree in hashes and thumbnail are taken as one, so that a thousand copies are not a million pairs.
     """
-    content = np.concatenate([hashes.astype(np.uint64).view(np.uint8).reshape(-1, 8), thumbs.reshape(-1, SIDE**2)], 1)
-    _, first, member = np.unique(content, axis=0, return_index=True, return_inverse=True)
-    pairs = near_pairs(hashes[first], config.max_distance)
-    same = [
-        _same(thumbs[first[part[:, 0]]], thumbs[first[part[:, 1]]], config)
-        for part in np.array_split(pairs, 1 + len(pairs) // 2**16)
-    ]
-    joined = first[pairs[np.concatenate(same)]]
-    copies = np.stack([first[member.ravel()], np.arange(len(hashes))], axis=1)
-    return _components(len(hashes), np.concatenate([joined, copies]))
+    best = copies_of(contents_of(looks, thumbs), places)
+    nodes = np.flatnonzero(best == np.arange(len(best)))
+    of_nodes, thumbs = looks.of(nodes), thumbs[nodes]
+    candidates = all_candidates(of_nodes, config, thumbs=thumbs)
+    match = matcher(of_nodes, lambda rows: thumbs[rows], candidates, config)
+    keeper = star_keepers(places[nodes], pairs_of(candidates), match)
+    return np.asarray(nodes[keeper[np.searchsorted(nodes, best)]])
 
 
-def choose_keeper(areas: Sequence[float], sharpness: Sequence[float], ids: Sequence[str]) -> int:
-    """The position of the member of a group that stays: largest source area (px), then sharpest, then smallest id."""
-    return min(range(len(ids)), key=lambda row: (-areas[row], -sharpness[row], ids[row]))
+def contents_of(looks: Looks, thumbs: Thumbs) -> NDArray[np.void]:
+    """What makes rows equal, one opaque value a row: both hashes and a digest of the thumbnail."""
+    digests = [hashlib.blake2b(thumb.tobytes(), digest_size=16).digest() for thumb in thumbs]
+    parts = np.frombuffer(b"".join(digests), dtype=np.uint64).reshape(-1, 2)
+    words = np.concatenate([looks.hash[:, None], looks.hash256, parts], axis=1)
+    return np.ascontiguousarray(words).view(np.dtype((np.void, 8 * words.shape[1]))).ravel()
 
 
-def keepers(groups: Rows, areas: Sequence[float], sharpness: Sequence[float], ids: Sequence[str]) -> Rows:
-    """For each row the row that stays of its group, int64 [N] (itself when alone)."""
-    best: dict[int, int] = {}
-    for row, group in enumerate(groups.tolist()):
-        rival = best.setdefault(group, row)
-        pair = [rival, row]
-        best[group] = pair[
-            choose_keeper([areas[r] for r in pair], [sharpness[r] for r in pair], [ids[r] for r in pair])
-        ]
-    return np.array([best[group] for group in groups.tolist()], dtype=np.int64)
+def same_pictures(a: Thumbs, b: Thumbs, distances: NDArray[np.int64], config: DedupConfig = DEFAULTS) -> Flags:
+    """Whether two thumbnails show one picture, pair by pair; distances: of their long hashes.
 
-
-def difference(a: Thumbs, b: Thumbs) -> Floats:
-    """How much thumbnails a, b [P, 48, 48] differ where they differ most, pair by pair: 0 same, inf nothing alike.
-
-    Compared is a band of detail (difference of Gaussians), so lighting and background weigh little and features much.
-    Alignment is inverse compositional Gauss-Newton (Baker and Matthews 2004) over shift and scale along each axis;
-    the result does not depend on which of the two comes first. Flat thumbnails are like their equals only.
+    Shifts and crops of up to 6 %, brightness and contrast aside. What differs in one place is another picture, unless
+    the long hashes agree but for 14 bits and the place is small.
     """
-    result = np.empty(len(a), dtype=np.float32)
-    for start in range(0, len(a), BLOCK):
-        block = slice(start, start + BLOCK)
-        result[block] = _difference(*_ordered(a[block], b[block]))
-    result[(a == b).all(axis=(1, 2))] = 0
-    return result
-
-
-def _same(a: Thumbs, b: Thumbs, config: DedupConfig) -> NDArray[np.bool_]:
     if config.max_difference is None:
         return np.ones(len(a), dtype=bool)
-    return np.asarray(difference(a, b) <= config.max_difference)
+    blank = is_blank(a) | is_blank(b)
+    allowed = config.max_difference * np.where(distances <= VOUCHED, VOUCHED_TIMES, 1)
+    return np.where(blank, (a == b).all(axis=(1, 2)), difference(a, b) <= allowed)
 
 
-def _difference(first: Thumbs, second: Thumbs) -> Floats:
-    fixed, moving = _details(first), _details(second)
-    result = np.full(len(first), np.inf, dtype=np.float32)
-    left, motion = np.arange(len(first)), np.zeros((len(first), 4), dtype=np.float32)
-    for num_steps, enough in SIEVE:
-        likeness, motion = _aligned(fixed[left], moving[left], motion, num_steps)
-        left, motion = left[likeness >= enough], motion[likeness >= enough]
-    result[left] = _worst_window(first[left], second[left], motion)
-    return result
+def is_blank(thumbs: Thumbs) -> Flags:
+    """Whether a thumbnail shows nothing that could be compared: such a picture is like its equals only."""
+    return np.asarray(np.ptp(thumbs, axis=(1, 2)) < BLANK)
 
 
-def _ordered(a: Thumbs, b: Thumbs) -> tuple[Thumbs, Thumbs]:
-    difference = (a.astype(np.int16) - b).reshape(len(a), SIDE**2)
-    where = np.argmax(difference != 0, axis=1)[:, None]
-    swap = (np.take_along_axis(difference, where, axis=1) > 0)[..., None]
-    return np.where(swap, b, a), np.where(swap, a, b)
+def ranks(*columns: Sequence[float] | NDArray[np.float64]) -> Rows:
+    """The place of each row, int64 [N], 0 first: by the first column, then the next, larger first; then by row."""
+    order = np.lexsort([-np.asarray(column, dtype=np.float64) for column in reversed(columns)])
+    places = np.empty(len(order), dtype=np.int64)
+    places[order] = np.arange(len(order))
+    return places
 
 
-def _details(thumbs: Thumbs) -> Floats:
-    return _blurred(_FINE, thumbs) - _blurred(_COARSE, thumbs)
+def star_keepers(places: Rows, pairs: Rows, same: Callable[[Rows], Flags]) -> Rows:
+    """The keeper of each row, int64 [N], itself when it stays; same tells of candidate pairs whether they match.
 
-
-def _blurred(blur: Floats, values: NDArray[Any]) -> Floats:
-    return np.asarray(blur @ values.astype(np.float32) @ blur.T, dtype=np.float32)
-
-
-def _blur(sigma: float) -> Floats:
-    """The matrix [SIDE, SIDE] that blurs a column by a Gaussian; at the border the weights inside make up for it."""
-    weights = np.exp(-((_PLACE[:, None] - _PLACE) ** 2) / (2 * sigma**2))
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)
-
-
-_PLACE = np.arange(SIDE, dtype=np.float32) - np.float32((SIDE - 1) / 2)  # px from the centre
-_FINE, _COARSE, _WINDOW = _blur(FINE), _blur(COARSE), _blur(WINDOW)
-
-
-def _aligned(fixed: Floats, moving: Floats, motion: Floats, num_steps: int) -> tuple[Floats, Floats]:
-    """The best correlation met on the way from a motion, float32 [P], and where, float32 [P, 4]."""
-    best, found = np.full(len(fixed), -1, dtype=np.float32), motion
-    down, across = np.gradient(fixed, axis=(1, 2))
-    steepest = np.stack([across, down, across * _PLACE, down * _PLACE[:, None]], axis=-1)
-    steepest = steepest.reshape(len(fixed), SIDE**2, 4)
-    for step in range(num_steps + 1):
-        moved, inside = _moved(moving, motion)
-        likeness = _correlation(fixed, moved, inside)
-        found = np.where((likeness > best)[:, None], motion, found)
-        best = np.maximum(best, likeness)
-        if step < num_steps:
-            motion = np.clip(motion - _gauss_newton(fixed, moved, inside, steepest), -FARTHEST, FARTHEST)
-    return best, found
-
-
-def _gauss_newton(fixed: Floats, moved: Floats, inside: Floats, steepest: Floats) -> Floats:
-    gain = (fixed * moved * inside).sum((1, 2)) / np.maximum((moved * moved * inside).sum((1, 2)), 1e-6)
-    error = ((gain[:, None, None] * moved - fixed) * inside).reshape(len(fixed), 1, SIDE**2)
-    weighted = (steepest * inside.reshape(len(fixed), SIDE**2, 1)).transpose(0, 2, 1)
-    hessian = weighted @ steepest + np.float32(1e-3) * np.eye(4, dtype=np.float32)
-    return np.asarray(np.linalg.solve(hessian, (error @ steepest).transpose(0, 2, 1))[..., 0], dtype=np.float32)
-
-
-def _moved(moving: Floats, motion: Floats) -> tuple[Floats, Floats]:
-    """Thumbnails sampled where the motion (shift x, y, enlargement x, y) leads; 1 where that is inside for both."""
-    at = _PLACE * (1 + motion[:, 2:, None]) + motion[:, :2, None]
-    columns, rows = _cubic(at).swapaxes(0, 1)
-    within = np.maximum(np.abs(at), np.abs(_PLACE)) < SIDE / 2 - MARGIN
-    inside = within[:, 1, :, None] & within[:, 0, None, :]
-    return rows @ moving @ columns.transpose(0, 2, 1), inside.astype(np.float32)
-
-
-def _cubic(at: Floats) -> Floats:
-    """The weight of each px for a sample at so many px from the centre (Keys 1981, equation 4), float32 [..., SIDE].
-
-    Bilinear weights blur by the fraction of the shift, and what they blur looks like a difference.
+    As if rows came in the order of their places and each one still free became a keeper and took all free rows that
+    match it. Every row so matches its own keeper: of a chain of look-alikes only what lies next to a keeper leaves.
+    Done in rounds: a row without a better free candidate beside it is a keeper, whatever comes later, so the pairs of
+    all such rows are asked for at once, as far as no row still open could take the other one before; those of two
+    rows that leave are never asked for.
     """
-    away = np.abs(at[..., None] - _PLACE)
-    near, far = (1.5 * away - 2.5) * away**2 + 1, ((-0.5 * away + 2.5) * away - 4) * away + 2
-    return np.asarray(np.where(away < 1, near, np.where(away < 2, far, 0)), dtype=np.float32)
+    keeper = np.arange(len(places))
+    swap = places[pairs[:, 0]] > places[pairs[:, 1]]
+    pairs = np.where(swap[:, None], pairs[:, ::-1], pairs)  # the better row first
+    while len(pairs):
+        beaten = np.zeros(len(places), dtype=bool)
+        beaten[pairs[:, 1]] = True
+        stays = ~beaten[pairs[:, 0]]
+        best_open = np.full(len(places), np.iinfo(np.int64).max)
+        np.minimum.at(best_open, pairs[~stays, 1], places[pairs[~stays, 0]])
+        due = stays & (places[pairs[:, 0]] < best_open[pairs[:, 1]])
+        asked = pairs[due]
+        taken = asked[same(asked)]
+        taken = taken[np.argsort(-places[taken[:, 0]], kind="stable")]
+        keeper[taken[:, 1]] = taken[:, 0]  # where two keepers would take a row the better one is written last
+        free = np.ones(len(places), dtype=bool)
+        free[taken[:, 1]] = False
+        pairs = pairs[~due]
+        pairs = pairs[free[pairs].all(axis=1)]
+    return keeper
 
 
-def _worst_window(fixed: Thumbs, moving: Thumbs, motion: Floats) -> Floats:
-    """The largest energy of the difference in a window over what is allowed there, float32 [P].
-
-    Allowed is more where there is more contrast, and where the pictures differ a little everywhere (other sharpness,
-    other tone curve): what tells two photographs of one sitting apart is that they differ in one place. inf where
-    less than a tenth is left to compare (a white sheet).
-    """
-    a, (b, inside) = _blurred(_FINE, fixed), _moved(_blurred(_FINE, moving), motion)
-    inside = inside * (np.minimum(a, b) < BRIGHT)
-    a, b = _detail_inside(a, inside), _detail_inside(b, inside)
-    b *= (a * b).sum((1, 2), keepdims=True) / np.maximum((b * b).sum((1, 2), keepdims=True), 1e-6)
-    num_inside = np.maximum(inside.sum((1, 2), keepdims=True), 1)
-    error, contrast = (a - b) ** 2, (a * a + b * b) / 2
-    share = _blurred(_WINDOW, inside)
-    floor = (0.3 * contrast + 20 * error).sum((1, 2), keepdims=True) / num_inside
-    allowed = _blurred(_WINDOW, contrast) + share * floor
-    worst = np.where(share > 0.5, _blurred(_WINDOW, error) / np.maximum(allowed, 1e-6), 0).max((1, 2))
-    return np.asarray(np.where(num_inside[:, 0, 0] > SIDE**2 / 10, worst, np.inf), dtype=np.float32)
+def groups_of(keeper: Rows) -> Rows:
+    """The smallest row of each row's group, int64 [N]."""
+    smallest = np.arange(len(keeper))
+    np.minimum.at(smallest, keeper, np.arange(len(keeper)))
+    return smallest[keeper]
 
 
-def _detail_inside(values: Floats, inside: Floats) -> Floats:
-    """Values less their surroundings, of which only what both pictures show counts: a crop changes nothing."""
-    surroundings = _blurred(_COARSE, values * inside) / np.maximum(_blurred(_COARSE, inside), 1e-3)
-    return np.asarray((values - surroundings) * inside, dtype=np.float32)
-
-
-def _correlation(a: Floats, b: Floats, inside: Floats) -> Floats:
-    count = np.maximum(inside.sum((1, 2), keepdims=True), 1)
-    a = (a - (a * inside).sum((1, 2), keepdims=True) / count) * inside
-    b = (b - (b * inside).sum((1, 2), keepdims=True) / count) * inside
-    norm = np.sqrt((a * a).sum((1, 2)) * (b * b).sum((1, 2)))
-    return np.where(norm > 1e-3, (a * b).sum((1, 2)) / np.maximum(norm, 1e-3), 0).astype(np.float32)
-
-
-def _components(num_rows: int, pairs: Rows) -> Rows:
-    parent = list(range(num_rows))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    for i, j in pairs.tolist():
-        a, b = root(i), root(j)
-        parent[max(a, b)] = min(a, b)
-    return np.array([root(row) for row in range(num_rows)], dtype=np.int64)
+def copies_of(contents: NDArray[np.void], places: Rows) -> Rows:
+    """The best row of the same content for each row, int64 [N]."""
+    _, member = np.unique(contents, return_inverse=True)
+    order = np.argsort(places)[::-1]
+    best = np.empty(member.max(initial=-1) + 1, dtype=np.int64)
+    best[member[order]] = order
+    return best[member]
