@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from pathlib import PurePosixPath as Name
 from typing import Any, NamedTuple
@@ -21,6 +22,9 @@ POINTS = (
     "lefteye_x", "lefteye_y", "righteye_x", "righteye_y", "nose_x", "nose_y",
     "leftmouth_x", "leftmouth_y", "rightmouth_x", "rightmouth_y",
 )  # fmt: skip
+
+
+Line = tuple[int, list[str]]  # its number and its cells
 
 
 class Table(NamedTuple):
@@ -109,31 +113,33 @@ def read_table(path: Path, kind: str) -> Table:
     IntegrityError, with the number of the line, for a row of too few or too many columns, for what is no whole number
     or none that can be, for a picture named twice and for a first line that counts other rows than there are.
     """
-    with path.open(encoding="utf-8-sig", errors="replace") as lines:
-        numbered = [(number, _cells(line)) for number, line in enumerate(lines, 1) if line.strip()]
-    counted = int(numbered[0][1][0]) if numbered and _is_count(numbered[0][1]) else None
-    body = numbered[counted is not None :]
-    head = _names(body[0][1], kind) if body else None
-    body = body[head is not None :]
-    names = head or ({"landmarks": POINTS}.get(kind) or (kind,))
-    _judge_names(path, kind, names)
-    rows: dict[str, array[int]] = {}
-    for number, cells in body:
-        key = key_of(cells[0])
-        if key in rows:
-            raise IntegrityError(f"{path}, line {number}: {cells[0]} has a row already")
-        rows[key] = _row(path, number, cells, len(names), kind)
+    with path.open(encoding="utf-8-sig", errors="replace") as text:
+        lines = ((number, _cells(line)) for number, line in enumerate(text, 1) if line.strip())
+        counted, names, first = _head(lines, kind)
+        _judge_names(path, kind, names)
+        rows: dict[str, array[int]] = {}
+        for number, cells in chain(first, lines):
+            key = key_of(cells[0])
+            if key in rows:
+                raise IntegrityError(f"{path}, line {number}: {cells[0]} has a row already")
+            rows[key] = _row(path, number, cells, len(names), kind)
     if counted is not None and counted != len(rows):
-        raise IntegrityError(f"{path}, line {numbered[0][0]}: {counted:,} rows are said, {len(rows):,} follow")
+        raise IntegrityError(f"{path}, line 1: {counted:,} rows are said, {len(rows):,} follow")
     return Table(names, rows)
+
+
+def _head(lines: Iterator[Line], kind: str) -> tuple[int | None, tuple[str, ...], list[Line]]:
+    """How many rows the file says that it has, the names of its columns, and its first row where it has no head."""
+    counted, line = None, next(lines, None)
+    if line and len(line[1]) == 1 and line[1][0].isdecimal():
+        counted, line = int(line[1][0]), next(lines, None)
+    if line and (names := _names(line[1], kind)):
+        return counted, names, []
+    return counted, {"landmarks": POINTS}.get(kind) or (kind,), [line] if line else []
 
 
 def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.split(",")] if "," in line else line.split()
-
-
-def _is_count(cells: list[str]) -> bool:
-    return len(cells) == 1 and cells[0].isdecimal()
 
 
 def _names(cells: list[str], kind: str) -> tuple[str, ...] | None:
