@@ -29,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="From raw pictures to a trained StyleGAN, its films, and better data for the next training.",
     epilog="Exit codes: 0 done, 1 failed, 2 usage or manifest, 3 refused before the work, 4 data differ from the "
-    "record, 6 verification differs, 7 training diverged, 130 and 143 stopped and saved.",
+    "record, 5 waits for a review, 6 verification differs, 7 training diverged, 130 and 143 stopped and saved.",
 )
 app.add_typer(models)
 app.add_typer(reviews)

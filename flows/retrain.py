@@ -13,6 +13,7 @@ from tasks.champion import base_of, promote
 from tasks.clean import drop_at_random, drop_by_score
 from tasks.evaluate import evaluate_model, keep_better, keep_proven
 from tasks.export import export_model
+from tasks.gate import wait_for_review
 from tasks.job import Job, Progress
 from tasks.rank import score_real
 from tasks.shard import write_shards
@@ -49,6 +50,7 @@ def clean_and_compare(job: Job, first: Trained) -> Record:
     """The first model, or the one that went on with the cleaned faces if it is proven to be better."""
     assert job.manifest.clean is not None, "a flow that cleans has a clean section"
     scores = score_real(job, first.faces.shards, first.model)
+    wait_for_review(job, scores)
     cleaned = train_arm(job, first, drop_by_score(job, scores))
     if not job.manifest.clean.control:
         return keep_better(job, first.metrics, first.model, cleaned.metrics, cleaned.model)

@@ -46,6 +46,14 @@ class CleanConfig(BaseModel):
         description="train a second arm with as many faces dropped at random: without it nothing says that cleaning, "
         "not the longer training, made the difference",
     )
+    wait: bool = Field(
+        False,
+        description="no face leaves for its rank before a person looked at it (`stylegan review`): the run ends with "
+        "exit code 5 and goes on when it is started again; a deployment's run is suspended until it is resumed",
+    )
+    wait_hours: float = Field(
+        72.0, gt=0, description="a suspended run that nobody resumes in this time ends; the champion stays"
+    )
     margin: float = Field(
         0.01, ge=0, lt=1, description="share by which the new model's distance must be lower for it to be kept"
     )

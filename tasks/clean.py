@@ -21,10 +21,10 @@ DECIDES = {"drop_lowest", "drop_highest", "drop", "keep"}  # the rest of the sec
 
 
 def _asked(job: Job) -> dict[str, object]:
-    return _config(job).model_dump(mode="json", include=DECIDES)
+    return config_of(job).model_dump(mode="json", include=DECIDES)
 
 
-def _config(job: Job) -> CleanConfig:
+def config_of(job: Job) -> CleanConfig:
     """What the manifest asks for and what people decided on the review page."""
     assert job.manifest.clean is not None, "a flow that cleans has a clean section"
     return with_words(job.manifest.clean, decisions_of(job, "tail", *BEFORE_TRAINING))
@@ -52,7 +52,7 @@ def drop_at_random(at: Place, scores: Record) -> Outcome:
 
 
 def _dropped(at: Place, scores: Record, rule: Rule) -> Outcome:
-    ledger = rule(at.job.ledger(scores.buckets), _config(at.job))
+    ledger = rule(at.job.ledger(scores.buckets), config_of(at.job))
     return Outcome(buckets=write_buckets(at, ledger), counts=count_reasons(ledger))
 
 

@@ -30,6 +30,12 @@ class AssetMissing(Refused):
     """A model file of others is not here; the message says which, where it goes, its address and its licence."""
 
 
+class WaitsForReview(PipelineError):
+    """Faces wait for a person's word; the message says how many, and how to look at them."""
+
+    exit_code = 5
+
+
 class Diverged(PipelineError):
     """Training ran into a number that is not finite; the message names the first tensor that did."""
 

@@ -122,6 +122,27 @@ def publish_image(key: str, picture: Path, description: str = "") -> bool:
     return _sent(lambda: create_image_artifact(address, artifact_key(key), description or None))
 
 
+def ask_person(key: str, question: str, seconds: int) -> bool:
+    """Suspend the run of a deployment until a person resumes it, and return the answer; False where none can be asked.
+
+    The process ends and the worker is free; once resumed the flow begins anew and comes by here again. A key asks once.
+    """
+    if not in_flow_run():
+        return False
+    from prefect import runtime
+    from prefect.flow_runs import suspend_flow_run
+    from prefect.input import RunInput
+
+    if not runtime.deployment.id:
+        return False
+
+    class Reviewed(RunInput):
+        go_on: bool = True
+
+    asked = Reviewed.with_initial_data(description=question, go_on=True)
+    return bool(suspend_flow_run(wait_for_input=asked, timeout=seconds, key=artifact_key(key)).go_on)
+
+
 class Progress:
     """A progress bar beside the run, moved at most once every few seconds; it does nothing outside a flow run."""
 
