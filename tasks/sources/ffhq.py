@@ -88,8 +88,9 @@ def read_about(path: Path, pictures: str, verify: bool) -> dict[str, Known]:
     for number, entry in about.items():
         if key_of(number) is None or not isinstance(entry, dict) or not isinstance(entry.get(section), dict):
             raise IntegrityError(f"{path}: its entry {number!r} says nothing of {section!r}")
-        origin = f"{pictures}/{int(number):05d}.png"
-        known[str(int(number))] = Known(origin, _about(entry, section), _md5(entry[section]) if verify else "")
+        known[str(int(number))] = Known(
+            f"{int(number):05d}.png", _about(entry, section), _md5(entry[section]) if verify else ""
+        )
     return known
 
 
@@ -121,18 +122,20 @@ def _five(entry: dict[str, Any], section: str) -> list[float] | None:
     own = entry[section].get("face_landmarks")
     large = entry.get("image") if own is None else entry[section]
     points = large.get("face_landmarks") if isinstance(large, dict) else None
-    if not points:
+    width, large_width = _width(entry[section]), _width(large)
+    if not points or (own is None and not (width and large_width)):
         return None
-    scale = _width(entry[section]) / _width(large) if own is None else 1.0
+    scale = width / large_width if own is None else 1.0
     means = (sum(points[2 * i + axis] for i in group) / len(group) for group in FIVE for axis in (0, 1))
     return [round(scale * mean, 2) for mean in means]
 
 
 def _width(picture: Any) -> int:
-    match picture.get("pixel_size"):
+    """Px, 0 where the json says nothing that could be one."""
+    match picture.get("pixel_size") if isinstance(picture, dict) else None:
         case [int(width), int()] if width > 0:
             return width
-    raise ValueError(f"a picture of the size {picture.get('pixel_size')!r}")
+    return 0
 
 
 def _of_tree(config: FfhqSource) -> FfhqSource:

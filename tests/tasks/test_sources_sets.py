@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from manifests.expression import is_wanted
 from manifests.ledger import count_reasons, kept
 from manifests.load import load_manifest
 from manifests.sources import Source
-from tasks.download import about_of
+from tasks.download import about_of, download_pictures
 from tasks.errors import IntegrityError, Refused
 from tasks.job import Job
 from tasks.preflight import expected_rows, source_bytes
@@ -295,7 +296,9 @@ def test_an_entry_without_points_or_metadata_is_no_error(tmp_path: Path) -> None
     about = json.loads((tmp_path / "ffhq/ffhq-dataset-v2.json").read_text())
     about["0"]["metadata"] = None
     about["1"]["image"]["face_landmarks"] = [[1, 2]]
+    about["1"]["thumbnail"]["pixel_size"] = None
     write(tmp_path / "ffhq/ffhq-dataset-v2.json", json.dumps(about))
+    assert len(by_name(source_of(asked, pictures="thumbnails128x128"), tmp_path / "small")) == 2
     found = by_name(source_of(asked, licence="CC-BY-NC-SA-4.0"), tmp_path / "work")
     assert found["00000.png"].about.licence == ""
     assert "landmarks" not in found["00001.png"].about.facts
@@ -330,3 +333,30 @@ def test_the_disk_to_expect_counts_what_is_copied_and_not_what_is_only_read(tmp_
     assert (source_bytes(danbooru), expected_rows(danbooru)) == (0, 12)
     shards = source_of(webdataset_shards(tmp_path / "shards"))
     assert source_bytes(shards) == sum(path.stat().st_size for path in (tmp_path / "shards").iterdir())
+
+
+def test_two_members_of_one_name_are_two_rows(tmp_path: Path) -> None:
+    asked = celeba_tree(tmp_path / "celeba", 3)
+    with zipfile.ZipFile(tmp_path / "celeba/img_align_celeba.zip", "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        archive.writestr("img_align_celeba/000002.jpg", picture(77))
+    found = by_name(source_of(asked, count=None), tmp_path / "work")
+    assert sorted(found) == ["000001.jpg", "000002.jpg", "000002.jpg#2", "000003.jpg"]
+    assert found["000002.jpg#2"].about == found["000002.jpg"].about
+    with pytest.raises(IntegrityError, match="holds 4 files"):
+        find(source_of(asked), tmp_path / "again")
+
+
+def test_a_picture_is_no_copy_of_one_that_was_not_selected(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        write(tmp_path / "pictures" / name, picture(1))
+    source = {"kind": "folder", "path": str(tmp_path / "pictures"), "where": "origin != 'a.jpg'"}
+    asked = {"name": "copies", "sources": [source], "resolution": 16, "buckets": 1, "train": {"preset": "toon"}}
+    manifest = write(tmp_path / "copies.yaml", json.dumps(asked))
+    job = Job(load_manifest(manifest), manifest, tmp_path / "data", workers=1)
+    ledger = job.ledger(download_pictures(job).buckets).set_index("origin")
+    assert ledger["reason"].to_dict() == {
+        "a.jpg": "not_selected",
+        "b.jpg": "",
+        "c.jpg": f"duplicate_of:{ledger.loc['b.jpg', 'id']}",
+    }
