@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from markupsafe import Markup, escape
+from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 520, 250
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 34  # margins in px
@@ -36,6 +38,7 @@ class Event(NamedTuple):
     label: str
 
 
+Values = NDArray[np.float64]
 Limits = Sequence[tuple[float, str]]  # where a line stands, and its name
 
 
@@ -102,31 +105,23 @@ def histogram(values: Sequence[float], title: str, num_bins: int = 40) -> Markup
     return _svg(title, _axes(frame, "score") + "".join(bars))
 
 
-def kept_and_dropped(title: str, unit: str, kept: Sequence[float], dropped: Sequence[float], limits: Limits) -> Markup:
+def kept_and_dropped(title: str, unit: str, kept: Values, dropped: Values, limits: Limits) -> Markup:
     """Stacked bars of how often values occur, those of kept rows below; a dashed line at each limit.
 
     The few values beyond the 99th percentile stand in the last bar, so that they do not flatten the others.
     """
-    both, lines = sorted([*kept, *dropped]), [value for value, _ in limits]
-    low, high = min(both[0], *lines, both[-1]), max(both[int(len(both) * 0.99)], *lines, both[0])
+    both, lines = np.concatenate([kept, dropped]), [value for value, _ in limits]
+    low = float(min(both.min(), *lines, both.max()))
+    high = float(max(np.quantile(both, 0.99, method="higher"), *lines, low))
     num_bins = min(30, max(5, round(math.sqrt(len(both)))))
-    size = (high - low) / num_bins or 1 / num_bins
-    below, above = (_binned(values, low, size, num_bins) for values in (kept, dropped))
-    most = max(a + b for a, b in zip(below, above, strict=True))
+    edges = np.linspace(low, high if high > low else low + 1, num_bins + 1)
+    counts = [np.histogram(np.minimum(values, edges[-1]), edges)[0].tolist() for values in (kept, dropped)]
+    most = max(map(sum, zip(*counts, strict=True)))
     # The names of limits stand above the bars.
-    frame = _Frame(low, low + size * num_bins, 0, most * (1.15 if limits else 1), False)
-    bars = [
-        _stack(frame, i, num_bins, counts) for i, counts in enumerate(zip(below, above, strict=True)) if any(counts)
-    ]
+    frame = _Frame(low, float(edges[-1]), 0, most * (1.15 if limits else 1), False)
+    bars = [_stack(frame, i, num_bins, pair) for i, pair in enumerate(zip(*counts, strict=True)) if any(pair)]
     marks = [_event(frame, Event(value, f"{name} {abs(value):g}")) for value, name in limits]
     return _svg(f"Histogram of {title}", _axes(frame, unit) + "".join(bars + marks))
-
-
-def _binned(values: Sequence[float], low: float, size: float, num_bins: int) -> list[int]:
-    counts = [0] * num_bins
-    for value in values:
-        counts[min(num_bins - 1, int((value - low) / size))] += 1
-    return counts
 
 
 def _stack(frame: _Frame, place: int, num_bins: int, counts: tuple[int, int]) -> str:

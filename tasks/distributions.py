@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from imaging.crop import CropConfig
 
@@ -23,8 +25,8 @@ class Distribution(NamedTuple):
     level: str  # picture or face
     title: str
     unit: str
-    kept: list[float]
-    dropped: list[float]
+    kept: NDArray[np.float64]
+    dropped: NDArray[np.float64]
     limits: tuple[Limit, ...] = ()
 
 
@@ -79,7 +81,7 @@ def distributions(ledger: pd.DataFrame, config: CropConfig) -> tuple[Distributio
             stays, known = rows["reason"] == "", values.notna()
             if values.nunique() < 2:
                 continue
-            kept, dropped = values[known & stays].tolist(), values[known & ~stays].tolist()
+            kept, dropped = (np.asarray(values[known & part], np.float64) for part in (stays, ~stays))
             limits = _limits(measure.limits[level], config)
             found.append(Distribution(level, measure.title, measure.unit, kept, dropped, limits))
     return tuple(found)

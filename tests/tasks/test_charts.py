@@ -5,6 +5,7 @@ import re
 from itertools import pairwise
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from tasks.charts import Event, histogram, kept_and_dropped, nice_ticks, training_charts
@@ -101,7 +102,7 @@ def bars(svg: str) -> list[tuple[float, int, int]]:
 
 
 def test_stacked_bars_count_every_value_once_and_stand_on_one_another() -> None:
-    kept, dropped = [float(i) for i in range(20, 100)], [float(i) for i in range(30)] + [1e6]
+    kept, dropped = np.arange(20.0, 100), np.array([*range(30), 1e6])
     svg = str(kept_and_dropped("side", "px", kept, dropped, [(48.0, "min_face")]))
     ElementTree.fromstring(svg)
     found = bars(svg)
@@ -113,7 +114,11 @@ def test_stacked_bars_count_every_value_once_and_stand_on_one_another() -> None:
 
 
 def test_a_limit_is_a_line_with_its_name_even_where_no_value_is_near() -> None:
-    svg = str(kept_and_dropped("yaw", "degrees", [1.0, 2.0, 3.0], [], [(25.0, "max_yaw"), (-25.0, "max_yaw")]))
+    svg = str(
+        kept_and_dropped(
+            "yaw", "degrees", np.array([1.0, 2.0, 3.0]), np.array([]), [(25.0, "max_yaw"), (-25.0, "max_yaw")]
+        )
+    )
     texts = [element.text for element in ElementTree.fromstring(svg).iter("text")]
     assert texts.count("max_yaw 25") == 2
     lines = [float(x) for x in re.findall(r'<line class="event" x1="([\d.]+)"', svg)]
@@ -121,4 +126,4 @@ def test_a_limit_is_a_line_with_its_name_even_where_no_value_is_near() -> None:
 
 
 def test_values_that_are_all_equal_still_make_a_chart() -> None:
-    assert bars(str(kept_and_dropped("border", "share", [0.0] * 9, [0.0], []))) == [(0.0, 9, 1)]
+    assert bars(str(kept_and_dropped("border", "share", np.zeros(9), np.zeros(1), []))) == [(0.0, 9, 1)]

@@ -167,7 +167,7 @@ def test_full_page_shows_every_part_in_well_formed_html(tmp_path: Path, film: Pa
 def test_measures_stand_with_the_level_that_they_are_of_and_the_audit_page_is_linked(tmp_path: Path) -> None:
     reasons = (ReasonCount("picture", "", 3), ReasonCount("face", "", 5), ReasonCount("face", "blurry", 2))
     limits = (Limit(15.0, "min_sharpness"),)
-    one = Distribution("face", "Sharpness", "variance", [20.0, 30.0, 40.0, 50.0, 60.0], [3.0, 4.0], limits)
+    one = Distribution("face", "Sharpness", "variance", np.arange(20.0, 70, 10), np.array([3.0, 4.0]), limits)
     page = read(write_report(tmp_path, minimal(reasons=reasons, distributions=(one,), audit="audit.html")))
     assert [chart["aria-label"] for chart in page.all("svg")] == ["Histogram of Sharpness"]
     assert page.text.index("5 kept") < page.text.index("min_sharpness 15")
