@@ -18,10 +18,10 @@ from imaging.cut import resize
 from imaging.decode import decode
 from imaging.encode import encode
 from manifests.expression import is_wanted, parse_expression
-from manifests.ledger import kept, rows_of
+from manifests.ledger import COLUMNS, kept, rows_of
 from stylegan.faces import Faces
 from tasks.job import Job
-from tasks.shard import SHOWN, about_face
+from tasks.shard import SHOWN, about_face, columns_of
 from tasks.shards import open_shard
 from tasks.store import Record, write_text
 
@@ -42,11 +42,21 @@ class Asked(NamedTuple):
     sizes: tuple[int, ...] = ()
 
 
-class Face(NamedTuple):
-    """A face to be packed: its row of the ledger, its class number (-1: none), its file and that file's suffix."""
+class Chosen(NamedTuple):
+    """A face that is meant: its place among the split's faces, its class, and what its source says (a JSON file)."""
 
-    row: dict[str, Any]
+    position: int
+    label: str
+    about: bytes
+
+
+class Face(NamedTuple):
+    """A face to be packed: its id, its class and that class's number (-1: none), its files."""
+
+    id: str
+    label: str
     number: int
+    about: bytes
     data: bytes
     suffix: str
 
@@ -83,12 +93,12 @@ def pack_faces(job: Job, shards: Record, to: Path, asked: Asked) -> list[Path]:
         if target.exists():
             raise ValueError(f"{target} is there already: delete it, or give another name with --to")
     faces = Faces(job.folder(shards), asked.split)
-    positions, rows = _chosen(job, shards, faces, asked)
+    chosen = _chosen(job, shards, faces, asked)
     written = []
     for size, target in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         with _container(target) as add:
-            _LAYOUTS[asked.layout](_files(job, faces, positions, rows, size), add)
+            _LAYOUTS[asked.layout](_files(job, faces, chosen, size), add)
         about = {
             "manifest": job.manifest.name,
             "shards": shards.output,
@@ -97,7 +107,7 @@ def pack_faces(job: Job, shards: Record, to: Path, asked: Asked) -> list[Path]:
             "where": asked.where,
             "size": size or None,
             "filter": FILTER if size else None,
-            "faces": len(positions),
+            "faces": len(chosen),
             "classes": shards.facts.get("classes", {}),
             "sha256": _digest(target),
         }
@@ -106,23 +116,30 @@ def pack_faces(job: Job, shards: Record, to: Path, asked: Asked) -> list[Path]:
     return written
 
 
-def _chosen(job: Job, shards: Record, faces: Faces, asked: Asked) -> tuple[list[int], list[dict[str, Any]]]:
-    """The positions of the faces that are meant, and their rows of the ledger."""
-    ledger = kept(job.ledger(shards.buckets), *SHOWN).set_index("id", drop=False).loc[faces.ids]
-    rows = rows_of(ledger.drop(columns="thumb"))
-    positions = [i for i, row in enumerate(rows) if is_wanted(asked.where, facts_of(row))]
-    if not positions:
+def _chosen(job: Job, shards: Record, faces: Faces, asked: Asked) -> list[Chosen]:
+    """The faces that are meant, by id."""
+    chosen = []
+    positions = {face: position for position, face in enumerate(faces.ids)}
+    for name, bucket in sorted(shards.buckets.items()):  # a bucket is the leading bits of ids: this is their order
+        rows = kept(columns_of(job, {name: bucket}, [name for name in COLUMNS if name != "thumb"]), *SHOWN).sort_values(
+            "id"
+        )
+        for row in rows_of(rows[rows["split"] == asked.split]):
+            if is_wanted(asked.where, facts_of(row)):
+                about = about_face(row) if asked.layout == "webdataset" else b""
+                chosen.append(Chosen(positions[row["id"]], row["label"], about))
+    if not chosen:
         raise ValueError(
             f"no {asked.split} face is meant by {asked.where!r}: `stylegan ledger {job.path} --out x.csv` "
             "shows what can be asked for"
         )
-    if asked.layout == "nvidia" and len({faces.labels[i] < 0 for i in positions}) > 1:
-        without = sum(faces.labels[i] < 0 for i in positions)
+    without = sum(faces.labels[one.position] < 0 for one in chosen)
+    if asked.layout == "nvidia" and 0 < without < len(chosen):
         raise ValueError(
-            f"{without:,} of {len(positions):,} faces have no class, and NVIDIA's layout wants one for all or for "
+            f"{without:,} of {len(chosen):,} faces have no class, and NVIDIA's layout wants one for all or for "
             "none: choose them with --where \"label != ''\", or take --format folder"
         )
-    return positions, [rows[i] for i in positions]
+    return chosen
 
 
 def facts_of(row: dict[str, Any]) -> dict[str, Any]:
@@ -131,18 +148,18 @@ def facts_of(row: dict[str, Any]) -> dict[str, Any]:
     return {**(json.loads(row["facts"]) if row["facts"] else {}), **columns}
 
 
-def _files(job: Job, faces: Faces, positions: list[int], rows: list[dict[str, Any]], size: int) -> Iterator[Face]:
+def _files(job: Job, faces: Faces, chosen: list[Chosen], size: int) -> Iterator[Face]:
     """The faces as files: the shards' own bytes, or, at another size, encoded anew as the manifest says."""
     codec = job.manifest.upscale.codec
-    for position, row in zip(positions, rows, strict=True):
-        data = faces.encoded(position)
+    for position, label, about in chosen:
+        id, data = faces.ids[position], faces.encoded(position)
         if size:
             image = decode(data).image
             if image.shape[0] < size:
-                raise ValueError(f"--sizes {size}: face {row['id']} has {image.shape[0]} px, and packing only shrinks")
+                raise ValueError(f"--sizes {size}: face {id} has {image.shape[0]} px, and packing only shrinks")
             if image.shape[0] > size:
                 data = encode(resize(image, size), codec)
-        yield Face(row, faces.labels[position], data, codec.format)
+        yield Face(id, label, faces.labels[position], about, data, codec.format)
 
 
 def _add_nvidia(files: Iterator[Face], add: Add) -> None:
@@ -162,7 +179,7 @@ def _add_nvidia(files: Iterator[Face], add: Add) -> None:
 def _add_folder(files: Iterator[Face], add: Add) -> None:
     """ID.png, in a folder of its class where it has one."""
     for face in files:
-        add("/".join([*_class_folder(face.row["label"]), f"{face.row['id']}.{face.suffix}"]), face.data)
+        add("/".join([*_class_folder(face.label), f"{face.id}.{face.suffix}"]), face.data)
 
 
 def _class_folder(label: str) -> list[str]:
@@ -174,10 +191,10 @@ def _class_folder(label: str) -> list[str]:
 def _add_webdataset(files: Iterator[Face], add: Add) -> None:
     """KEY.png, KEY.cls with the class number where there is one, KEY.json with what the source says."""
     for face in files:
-        add(f"{face.row['id']}.{face.suffix}", face.data)
+        add(f"{face.id}.{face.suffix}", face.data)
         if face.number >= 0:
-            add(f"{face.row['id']}.cls", str(face.number).encode())
-        add(f"{face.row['id']}.json", about_face(face.row))
+            add(f"{face.id}.cls", str(face.number).encode())
+        add(f"{face.id}.json", face.about)
 
 
 _LAYOUTS: dict[Layout, Callable[[Iterator[Face], Add], None]] = {

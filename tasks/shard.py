@@ -6,13 +6,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests.ledger import count_reasons, kept, read_ledger, rows_of, write_ledger
@@ -28,6 +29,9 @@ from tasks.upscale import SHARD
 SPLITS = ("train", "held_out")
 SUMMARY = "shards.json"  # every shard's size, digest and faces, for those who read no Parquet
 _ABOUT = ("label", "source", "origin", "licence", "rating", "tags")  # columns of the ledger, where they say something
+# Columns that are looked at in all buckets at once, before the faces are copied and after.
+_ASKED = ("id", "kind", "picture", "label", "rating", "tags", "facts", "group", "reason")
+_PLACED = ("id", "kind", "source", "label", "shard", "offset", "length", "split", "reason")
 SHOWN = ("face", "variant")  # what a training may see
 
 
@@ -40,20 +44,21 @@ def _asked(job: Job) -> Any:
 @stage("shard", version=4, config=_asked)
 def write_shards(at: Place, selection: Record, faces: Record) -> Outcome:
     """Copy the selection's faces into shards with one index; `faces` is the stage that holds their bytes."""
-    ledger = at.job.ledger(selection.buckets)
+    ledger = columns_of(at.job, selection.buckets, _ASKED)
     config = at.job.manifest.shard
     splits = split_faces(ledger, config.held_out)
     if not (splits == "train").any():
         raise Refused(_nothing_left(at.job, ledger))
     with_about = config.about == "always" or (config.about == "auto" and _is_described(kept(ledger, *SHOWN)))
     portions = {}
+    by_bucket = splits.groupby([bucket_of(face, at.job.manifest.buckets) for face in splits.index])
     for name, bucket in selection.buckets.items():
-        mine = splits[[bucket_of(face, at.job.manifest.buckets) == name for face in splits.index]]
+        mine = by_bucket.get_group(name) if name in by_bucket.groups else splits[:0]
         folders = (at.job.root / bucket.folder, at.job.root / faces.buckets[name].folder)
         inputs = {"selection": bucket.output, "faces": faces.buckets[name].output, "splits": digest_of(mine.to_dict())}
         portions[name] = Portion({**inputs, "about": str(with_about)}, (name, *folders, mine, with_about))
     buckets = each_bucket(at, copy_bucket, portions)
-    ledger = at.job.ledger(buckets)
+    ledger = columns_of(at.job, buckets, _PLACED)
     shown = kept(ledger, *SHOWN)
     classes = class_numbers(shown["label"])
     index = index_of(shown, classes, source_weights(at.job.manifest))
@@ -66,6 +71,13 @@ def write_shards(at: Place, selection: Record, faces: Record) -> Outcome:
         counts=count_reasons(ledger),
         facts={**facts, "classes": classes} if classes else facts,
     )
+
+
+def columns_of(job: Job, buckets: Mapping[str, Bucket], names: Sequence[str]) -> pd.DataFrame:
+    """Some columns of the ledger: with all of them, thumbnails too, millions of rows would fill the memory."""
+    paths = [job.root / bucket.folder / "ledger.parquet" for bucket in buckets.values()]
+    frame: pd.DataFrame = pa.concat_tables(pq.read_table(path, columns=list(names)) for path in paths).to_pandas()
+    return frame
 
 
 def source_weights(manifest: Manifest) -> dict[str, float]:
@@ -158,7 +170,7 @@ def about_face(row: Mapping[str, Any]) -> bytes:
 
 def index_of(faces: pd.DataFrame, classes: Mapping[str, int], weights: Mapping[str, float]) -> pd.DataFrame:
     """Where every face lies, by id, for reading by offset; its class number, and its weight where any is not 1."""
-    index = faces[["id", "shard", "offset", "length", "split"]].copy()
+    index = faces[["id", "shard", "offset", "length", "split"]].astype({"offset": "int64", "length": "int64"})
     index["label"] = faces["label"].map(classes).fillna(-1).astype("int64")
     if ((weight := faces["source"].map(weights).astype("float64")) != 1).any():
         index["weight"] = weight

@@ -163,6 +163,19 @@ def test_the_loader_reads_the_pictures_between_json_members(pets: Path) -> None:
     assert set(faces[0].labels) == {0, 1}
 
 
+def test_shards_that_are_read_back_as_a_source_keep_pixels_classes_and_terms(pets: Path, tmp_path: Path) -> None:
+    job, again = prepared(tmp_path, {"kind": "webdataset", "shards": [str(pets / "*.tar")], "licence": "?"})
+    before, after = ([Faces(folder, split) for split in ("train", "held_out")] for folder in (pets, again))
+    assert pixels_of(before) == pixels_of(after)
+    ledger = job.ledger(job.steps[-1].buckets)
+    assert set(ledger["label"]) == {"cat", "dog"}
+    assert set(ledger["licence"]) == {"CC0"}
+
+
+def pixels_of(faces: list[Faces]) -> set[tuple[bytes, int]]:
+    return {(face.image(i).tobytes(), face.labels[i]) for face in faces for i in range(len(face))}
+
+
 def test_what_a_source_says_of_a_face_stands_in_its_json() -> None:
     row = {"label": "", "source": "s", "origin": "a/ü.jpg", "licence": "", "rating": "g", "tags": "1girl smile"}
     about = json.loads(about_face({**row, "facts": '{"score": 3}'}))
