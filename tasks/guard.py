@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
+
 from imaging.decode import decoder_version
 from tasks.errors import IntegrityError
 from tasks.pool import settle_in
@@ -66,6 +68,16 @@ def note_against(picture: str) -> str:
     if _here.only:
         return "" if picture == _here.only else "another one is tried"
     return _here.notes.get(picture, "")
+
+
+def leave_out(ledger: pd.DataFrame) -> pd.DataFrame:
+    """The ledger, with the kept faces of pictures that are not to be opened as undecodable."""
+    notes = ledger["picture"].map(note_against)
+    blamed = (notes != "") & (ledger["reason"] == "") & (ledger["kind"] == "face")
+    if not blamed.any():
+        return ledger
+    reasons = {"reason": ledger["reason"].mask(blamed, "undecodable"), "notes": ledger["notes"].mask(blamed, notes)}
+    return ledger.assign(**reasons)
 
 
 @contextmanager

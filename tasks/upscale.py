@@ -20,6 +20,7 @@ from imaging.waifu2x import NetworkFiles
 from manifests.ledger import count_reasons, kept, ledger_of, read_ledger, rows_of, write_ledger
 from tasks.assets import find_asset, read_assets
 from tasks.buckets import Portion, each_bucket
+from tasks.guard import busy_with, leave_out
 from tasks.job import Job
 from tasks.shards import ShardWriter, Span, open_shard, read_span
 from tasks.stage import Outcome, Place, stage
@@ -121,7 +122,7 @@ def cut_bucket(
     if gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus
     torch.set_num_threads(1)
-    ledger = read_ledger(faces / "ledger.parquet")
+    ledger = leave_out(read_ledger(faces / "ledger.parquet"))
     paths = pd.read_parquet(pictures / "paths.parquet").set_index("id")["path"]
     wanted = kept(ledger, "face")
     rows = rows_of(ledger.drop(wanted.index))
@@ -139,7 +140,8 @@ def _cut(
 ) -> Iterator[Face]:
     """The faces of a ledger picture by picture, each picture decoded once."""
     for picture, group in wanted.groupby("picture", sort=True):
-        image = decode(Path(paths[picture]).read_bytes(), limits).image
+        with busy_with(str(picture)):
+            image = decode(Path(paths[picture]).read_bytes(), limits).image
         for row in rows_of(group):
             yield cut_face(image, row, size, config)
 

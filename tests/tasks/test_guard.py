@@ -17,11 +17,14 @@ from imaging.decode import decoder_version
 from manifests.schema import Manifest
 from tasks import guard
 from tasks.buckets import Portion, each_bucket
+from tasks.crop import crop_faces
+from tasks.download import download_pictures
 from tasks.errors import IntegrityError, PipelineError
 from tasks.guard import busy_with, note_against, quarantined, read_quarantine, write_quarantine
 from tasks.job import Job
 from tasks.stage import Outcome, Place, stage
 from tasks.store import Record
+from tasks.upscale import cut_faces
 
 MANIFEST = {"name": "m", "sources": [{"kind": "toon"}], "train": {"preset": "toon"}, "resolution": 32}
 
@@ -189,3 +192,23 @@ def test_a_legal_picture_for_which_the_memory_is_too_small_costs_itself_alone(tm
     assert ended.stdout.splitlines()[-1] == (
         "{'picture_too_small': 6, 'undecodable': 1} ['the decoder ran out of memory']"
     )
+
+
+def test_faces_of_a_picture_in_quarantine_are_not_cut(tmp_path: Path) -> None:
+    for number, noise in enumerate(np.random.default_rng(0).integers(0, 255, (3, 9, 9, 3), np.uint8)):
+        Image.fromarray(noise).resize((90, 90)).save(tmp_path / f"{number}.png")
+    asked = {"sources": [{"kind": "folder", "path": str(tmp_path), "include": ["*.png"]}]}
+    asked |= {"crop": {"detector": "none", "min_face": 32, "min_sharpness": 0}, "upscale": {"upscaler": "lanczos"}}
+    job = Job(Manifest.model_validate(MANIFEST | asked), tmp_path / "m.yaml", tmp_path / "data", workers=2)
+    job.root.mkdir()
+    pictures = download_pictures(job)
+    faces = crop_faces(job, pictures)
+    assert faces.counts["face"] == {"kept": 3}
+    first = job.ledger(faces.buckets)["picture"].min()
+    write_quarantine(job.root, first, "the decoder crashed")
+    cut = cut_faces(job, faces, pictures)
+    ledger = job.ledger(cut.buckets)
+    assert cut.counts["face"] == {"kept": 2, "undecodable": 1}
+    assert ledger[ledger["reason"] == "undecodable"][["picture", "notes"]].values.tolist() == [
+        [first, "the decoder crashed"]
+    ]
