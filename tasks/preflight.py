@@ -21,7 +21,7 @@ from tasks.job import Job
 from tasks.sources import check_source
 from tasks.sources.danbooru import list_tree
 from tasks.sources.lmdb_values import lmdb_file
-from tasks.sources.picture_set import set_folder
+from tasks.sources.picture_set import list_set, set_folder
 from tasks.sources.webdataset_shards import local_bytes
 from tasks.train import donor_digest
 from tasks.upscale import WEIGHTS
@@ -61,6 +61,8 @@ def expected_rows(source: Source) -> int | None:
         return sum(1 for path in Path(source.path).expanduser().rglob("*") if path.is_file())
     if isinstance(source, DanbooruSource):
         return len(list_tree(source))  # more than are wanted, at times
+    if isinstance(source, SetSource) and source.count is None and (folder := set_folder(source)):
+        return len(list_set(source, folder))
     if isinstance(source, PackedSource):
         return source.count
     return source.pictures if isinstance(source, ToonSource) else None
