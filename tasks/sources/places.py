@@ -65,16 +65,22 @@ def is_url(address: str) -> bool:
     return address.lower().startswith(("http://", "https://"))
 
 
-def file_system(address: str) -> tuple[Any, str]:
-    """The file system of an address and the path in it; ValueError when the package that it needs is not there."""
+def check_scheme(address: str) -> None:
+    """ValueError when no package that is here knows such an address; nothing is opened and nobody asked."""
     scheme = address.partition("://")[0].lower() if is_remote(address) else "file"
     try:
-        files, path = url_to_fs(address if is_remote(address) else str(Path(address).expanduser().resolve()))
+        fsspec.get_filesystem_class(scheme)
     except ImportError as error:
         package = EXTRAS.get(scheme, "the package that fsspec names")
         raise ValueError(f"{scheme}:// needs {package}: pip install 'stylegan-flows[remote]' ({error})") from error
     except ValueError as error:
         raise ValueError(f"{shown(address)}: {error}; known are {', '.join(sorted(EXTRAS))}, file, memory") from error
+
+
+def file_system(address: str) -> tuple[Any, str]:
+    """The file system of an address and the path in it; ValueError when the package that it needs is not there."""
+    check_scheme(address)
+    files, path = url_to_fs(address if is_remote(address) else str(Path(address).expanduser().resolve()))
     return files, path
 
 
@@ -139,4 +145,4 @@ def check_places(addresses: Sequence[str]) -> None:
         if not is_remote(address):
             _here(address)
         elif not is_url(address):
-            file_system(address)
+            check_scheme(address)

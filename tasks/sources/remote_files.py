@@ -28,7 +28,7 @@ from tasks.sources.found import (
 from tasks.sources.gather import Handlers, gather
 from tasks.sources.journal import Journal, key_of
 from tasks.sources.outcomes import Entry, judge_all, judge_bytes, title_of
-from tasks.sources.places import Place, file_system
+from tasks.sources.places import Place, check_scheme, file_system
 from tasks.sources.polite import Bandwidth, Wanted
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Listed(NamedTuple):
 
 def check_remote(config: RemoteFilesSource) -> None:
     """ValueError when the package for this kind of address is missing; no network is asked."""
-    file_system(config.pinned(config.url))
+    check_scheme(config.url)
 
 
 def remote_home(config: RemoteFilesSource) -> object:

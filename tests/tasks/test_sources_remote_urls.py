@@ -5,6 +5,8 @@ import json
 import logging
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -296,6 +298,34 @@ def test_a_run_that_was_killed_goes_on_where_it_was(host, tmp_path):
     assert {file.reason for file in find(source(table(tmp_path, rows)), tmp_path).values()} == {""}
     assert len(host.asked) == 5
     assert len(journal.read_bytes().splitlines()) == 10
+
+
+KILLED = """
+import sys
+from manifests.sources.remote import UrlsSource
+from tasks.sources.urls import find_by_urls
+from pathlib import Path
+config = UrlsSource.model_validate_json(sys.argv[1])
+list(find_by_urls(config, Path(sys.argv[2]), lambda done, total, unit: None))
+"""
+
+
+def test_a_kill_costs_no_more_than_what_was_on_its_way(host, tmp_path):
+    rows = [{"url": f"{host.url}/{number}"} for number in range(60)]
+    for number in range(60):
+        data = PICTURE + b"%d" % number
+        host.answers[f"/{number}"] = lambda h, data=data: (time.sleep(0.02), say(h, data))[1]
+    config = source(table(tmp_path, rows), {"connections": 4})
+    command = [sys.executable, "-c", KILLED, config.model_dump_json(), str(tmp_path / "work")]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as process:
+        while len(host.asked) < 20:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.kill()
+    before = len(host.asked)
+    found = find(config, tmp_path)
+    assert [file.path.read_bytes() for file in found.values()] == [PICTURE + b"%d" % number for number in range(60)]
+    assert before < 60 <= len(host.asked) <= 60 + 2 * 4
 
 
 def test_a_picture_whose_bytes_are_gone_is_asked_for_again(host, tmp_path):
