@@ -75,9 +75,7 @@ _FINE, _COARSE, _WINDOW = _blur(FINE), _blur(COARSE), _blur(WINDOW)
 def _aligned(fixed: Floats, moving: Floats, motion: Floats, num_steps: int) -> tuple[Floats, Floats]:
     """The best correlation met on the way from a motion, float32 [P], and where, float32 [P, 4]."""
     best, found = np.full(len(fixed), -1, dtype=np.float32), motion
-    down, across = np.gradient(fixed, axis=(1, 2))
-    steepest = np.stack([across, down, across * _PLACE, down * _PLACE[:, None]], axis=-1)
-    steepest = steepest.reshape(len(fixed), SIDE**2, 4)
+    steepest = _steepest(fixed) if num_steps else fixed
     for step in range(num_steps + 1):
         moved, inside = _moved(moving, motion)
         likeness = _correlation(fixed, moved, inside)
@@ -86,6 +84,13 @@ def _aligned(fixed: Floats, moving: Floats, motion: Floats, num_steps: int) -> t
         if step < num_steps:
             motion = np.clip(motion - _gauss_newton(fixed, moved, inside, steepest), -FARTHEST, FARTHEST)
     return best, found
+
+
+def _steepest(fixed: Floats) -> Floats:
+    """How each px changes with the motion, float32 [P, SIDE * SIDE, 4]."""
+    down, across = np.gradient(fixed, axis=(1, 2))
+    steepest = np.stack([across, down, across * _PLACE, down * _PLACE[:, None]], axis=-1)
+    return np.asarray(steepest.reshape(len(fixed), SIDE**2, 4), dtype=np.float32)
 
 
 def _gauss_newton(fixed: Floats, moved: Floats, inside: Floats, steepest: Floats) -> Floats:

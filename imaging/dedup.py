@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +22,7 @@ VOUCHED = 14  # bits of 256 within which pictures may differ more: other tones, 
 VOUCHED_TIMES = 2.8  # as much, that is
 BLANK = 4  # levels of grey: a thumbnail with less between its darkest and brightest px shows nothing to compare
 
-CHUNK = 4096  # pairs, or rows to be turned, at a time: about 40 MB
+CHUNK = 2048  # pairs, or rows to be turned, at a time: about 20 MB
 
 Flags = NDArray[np.bool_]
 
@@ -165,11 +167,10 @@ def matcher(
     """A function that looks at the thumbnails of candidate pairs, in each turn in which they are candidates."""
 
     def match(pairs: Rows) -> Flags:
-        found = np.zeros(len(pairs), dtype=bool)
-        for start in range(0, len(pairs), CHUNK):
-            part = slice(start, start + CHUNK)
-            found[part] = _match(pairs[part], looks, thumbs_of, candidates, config)
-        return found
+        parts = [pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK)]
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            found = pool.map(lambda part: _match(part, looks, thumbs_of, candidates, config), parts)
+            return np.concatenate([np.empty(0, dtype=bool), *found])
 
     return match
 

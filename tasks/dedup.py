@@ -103,12 +103,16 @@ def _mark(
     rows = sheet.rows.iloc[chosen]
     quality = [_floats(rows[column]) for column in ("sharpness", "jpeg_quality")]
     keeper = _keepers(sheet, chosen, ranks(*first, *quality), config, scratch, name)
-    ids = rows["id"].to_numpy(dtype=object)
-    reasons = np.where(keeper != np.arange(len(keeper)), "duplicate_of:" + ids[keeper], "")
-    for column, values in (("group", ids[groups_of(keeper)]), ("keeper", ids[keeper]), ("reason", reasons)):
-        whole = sheet.rows[column].to_numpy(dtype=object, copy=True)
-        whole[chosen] = values
-        sheet.rows[column] = whole
+    ids, lost = rows["id"].to_numpy(dtype=object), keeper != np.arange(len(keeper))
+    _set(sheet.rows, "group", chosen, ids[groups_of(keeper)])
+    _set(sheet.rows, "keeper", chosen, ids[keeper])
+    _set(sheet.rows, "reason", chosen[lost], "duplicate_of:" + ids[keeper[lost]])
+
+
+def _set(rows: pd.DataFrame, column: str, where: Rows, values: NDArray[np.object_]) -> None:
+    whole = rows[column].to_numpy(dtype=object, copy=True)
+    whole[where] = values
+    rows[column] = pd.Series(whole, dtype="str")
 
 
 def _keepers(sheet: Sheet, chosen: Rows, places: Rows, config: DedupConfig, scratch: Scratch, name: str) -> Rows:
