@@ -21,6 +21,7 @@ from imaging.damage import DAMAGE, ends_in_fill, num_last_rows, png_damage
 from imaging.jpeg import CodecWarning, Walk, is_damage, plain_jpeg, read_plain, walk_jpeg
 
 REDUCTIONS = (1, 2, 4, 8)
+MAX_SIDE = 65_535  # px, what JPEG can say; a picture of millions of rows costs 50 bytes a pixel
 LEAST_SIDE = 32  # px: no picture is reduced below it
 
 Image8 = NDArray[np.uint8]
@@ -131,6 +132,8 @@ def _checked_format(data: bytes, config: DecodeConfig) -> str:
 def _check_pixels(width: int, height: int, config: DecodeConfig) -> None:
     if width * height > config.max_pixels:
         raise Undecodable(f"{width} x {height} px are above the limit of {config.max_pixels} px")
+    if max(width, height) > MAX_SIDE:
+        raise Undecodable(f"{width} x {height} px: no side may be above {MAX_SIDE} px")
 
 
 def _check_fill(data: bytes, walk: Walk, rows: Image8) -> None:

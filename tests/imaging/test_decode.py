@@ -148,6 +148,11 @@ def test_limits_refuse_before_pixels_are_decoded() -> None:
     assert time.perf_counter() - begin < 0.5
 
 
+def test_a_picture_of_a_hundred_thousand_rows_is_refused() -> None:
+    with pytest.raises(Undecodable, match="3 x 100000 px: no side"):
+        decode(saved(Image.new("L", (3, 100_000)), "PNG"))
+
+
 def test_cmyk_adobe_inverted_and_plain_is_close_to_its_rgb() -> None:
     rgb = Image.fromarray(scene())
     for form in ("JPEG", "TIFF"):
