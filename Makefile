@@ -24,8 +24,9 @@ setup: .venv/done
 demo: setup
 	$(BIN)/stylegan run $(MANIFEST)
 
+# A file a process: what the tests of one file share is made once.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
