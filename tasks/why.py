@@ -120,7 +120,7 @@ def _face_facts(row: Row) -> dict[str, str]:
         "measures": _measures(row),
         "alike": _alike(row),
         "shard": ", ".join(filter(None, (place, row.get("split", "").replace("_", " ")))),
-        "score": f"{row['score']:.4g}" + (f", rank {row['rank']:,}" if "rank" in row else "") if "score" in row else "",
+        "score": _score(row),
         "shown": f"about {row['shown']:g} times in training" if "shown" in row else "",
     }
 
@@ -132,6 +132,11 @@ def _said(row: Row, *names: str) -> str:
 
 def _measures(row: Row) -> str:
     return ", ".join(f"{name} {row[name]:.3g}" for name in _MEASURES if name in row)
+
+
+def _score(row: Row) -> str:
+    numbers = [f"{name} {row[name]:.4g}" for name in ("score", "distance", "worth") if name in row]
+    return ", ".join([*numbers, f"rank {row['rank']:,}"] if "rank" in row else numbers).removeprefix("score ")
 
 
 def _box(row: Row, prefix: str) -> str:

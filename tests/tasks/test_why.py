@@ -212,3 +212,10 @@ def test_facts_of_several_kinds_become_text_and_whole_numbers_stay_whole(tmp_pat
     assert str(table["facts.n"].dtype) == "Int64" or table["facts.n"].dtype == float
     assert table["facts.mixed"].tolist()[:2] == ["1", "x"]
     assert table["facts.yes"].tolist()[:2] == [True, False]
+
+
+def test_a_ranked_face_says_what_its_rank_follows(tmp_path: Path) -> None:
+    job, (picture, face) = new_job(tmp_path), rows_named(1)
+    write_stage(job, "rank", [picture, {**face, "score": 1.25, "distance": 0.5, "worth": -2.0, "rank": 1234}])
+    text = "\n".join(lines_of(stories_of(job, "000001")[0]))
+    assert "score     1.25, distance 0.5, worth -2, rank 1,234" in text
