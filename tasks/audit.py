@@ -153,9 +153,9 @@ def decided(row: dict[str, Any], config: CropConfig) -> str:
         return f"like {reason.partition(':')[2][:12]}"
     if reason in DECIDED:
         column, limit = DECIDED[reason]
-        value = _side(row) if column == "side" else row[column]
+        value = f"{_side(row)} px" if column == "side" else f"{row[column]:.3g}"
         sign = ">" if limit.startswith("max_") else "<"
-        return f"{words(column)} {value:.3g} {sign} {getattr(config, limit):g}"
+        return f"{words(column)} {value} {sign} {getattr(config, limit):g}"
     if reason == "not_frontal":
         return f"yaw {row['yaw']:.0f}, roll {row['roll']:.0f} degrees"
     if reason in ("low_score", "high_score"):

@@ -115,7 +115,7 @@ def test_the_same_rows_are_drawn_whatever_order_the_ledger_has(run: tuple[Job, p
 def test_what_decided_is_said_with_its_limit() -> None:
     config = CropConfig(min_face=48, min_sharpness=15)
     face = {"kind": "face", "x0": 10, "y0": 10, "x1": 47, "y1": 60, "sharpness": 9.26, "yaw": -41.2, "roll": 3.0}
-    assert decided({**face, "reason": "face_too_small"}, config) == "side 37 < 48"
+    assert decided({**face, "reason": "face_too_small"}, config) == "side 37 px < 48"
     assert decided({**face, "reason": "blurry"}, config) == "sharpness 9.26 < 15"
     assert decided({**face, "reason": "not_frontal"}, config) == "yaw -41, roll 3 degrees"
     assert decided({**face, "reason": "duplicate_of:" + "ab" * 32}, config) == "like abababababab"
