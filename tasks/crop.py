@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from imaging.crop import CropConfig, Face, Look, Picture, find_faces
+from imaging.detect import NEEDS, asset_names, detector_version
 from imaging.hash import HashKind
 from manifests.ledger import count_reasons, ledger_of, read_ledger, rows_of, write_ledger
 from tasks.assets import find_asset, read_assets
@@ -20,23 +21,44 @@ from tasks.job import Job
 from tasks.stage import Outcome, Place, stage
 from tasks.store import Record
 
-CASCADES = {"anime-lbp": "lbpcascade_animeface.xml"}  # detectors that need an asset
+CASCADES = {name: files[0] for name, files in NEEDS.items()}  # one file of each detector that needs some
 
 
 def _asked(job: Job) -> Any:
-    manifest = job.manifest
-    asset = CASCADES.get(manifest.crop.detector)
-    cascade = read_assets()[asset].sha256 if asset else None
-    return {"crop": manifest.crop, "hash": manifest.dedup.hash, "cascade": cascade}
+    crop = job.manifest.crop
+    return {
+        "crop": crop,
+        "hash": job.manifest.dedup.hash,
+        "detector": detector_version(crop),
+        "assets": {name: _digest(name) for name in asset_names(crop)},
+    }
 
 
-@stage("crop", version=3, config=_asked)
+def detector_files(config: CropConfig, root: Path) -> dict[str, Path]:
+    """The files that the detector needs, by name; AssetMissing or ValueError says how to get one that is not there."""
+    return {name: path if (path := _own(name)) else find_asset(name, root) for name in asset_names(config)}
+
+
+def _own(name: str) -> Path | None:
+    """The user's own file of this name, None when it is one of manifests/assets.yaml."""
+    if name in read_assets():
+        return None
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise ValueError(f"crop.model: no file {path}, and manifests/assets.yaml knows no asset of that name")
+    return path
+
+
+def _digest(name: str) -> str:
+    path = _own(name)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path else read_assets()[name].sha256
+
+
+@stage("crop", version=4, config=_asked)
 def crop_faces(at: Place, pictures: Record) -> Outcome:
     """Find, measure and hash the faces of every picture that has no reason yet."""
     config = at.job.manifest.crop
-    asset = CASCADES.get(config.detector)
-    cascade = find_asset(asset, at.job.root) if asset else None
-    asked = (config, at.job.manifest.dedup.hash, cascade)
+    asked = (config, at.job.manifest.dedup.hash, detector_files(config, at.job.root))
     buckets = each_bucket(
         at,
         crop_bucket,
@@ -49,7 +71,7 @@ def crop_faces(at: Place, pictures: Record) -> Outcome:
     return Outcome(buckets=buckets, counts=count_reasons(ledger), facts=quarantined(at.job.root, ledger["id"]))
 
 
-def crop_bucket(folder: Path, pictures: Path, config: CropConfig, kind: HashKind, cascade: Path | None) -> None:
+def crop_bucket(folder: Path, pictures: Path, config: CropConfig, kind: HashKind, assets: dict[str, Path]) -> None:
     """The bucket's ledger with its pictures' findings and a row for every face."""
     paths = pd.read_parquet(pictures / "paths.parquet").set_index("id")["path"]
     rows: list[dict[str, Any]] = []
@@ -57,16 +79,16 @@ def crop_bucket(folder: Path, pictures: Path, config: CropConfig, kind: HashKind
         if row["reason"]:
             rows.append(row)
             continue
-        rows.extend(_findings(row, _look_at(row, Path(paths[row["id"]]), config, kind, cascade)))
+        rows.extend(_findings(row, _look_at(row, Path(paths[row["id"]]), config, kind, assets)))
     write_ledger(ledger_of(rows), folder / "ledger.parquet")
 
 
-def _look_at(row: dict[str, Any], path: Path, config: CropConfig, kind: HashKind, cascade: Path | None) -> Picture:
+def _look_at(row: dict[str, Any], path: Path, config: CropConfig, kind: HashKind, assets: dict[str, Path]) -> Picture:
     if note := note_against(row["id"]):
-        return Picture("undecodable", "", (note,), (0, 0), None, [])
+        return Picture("undecodable", "", (note,), (0, 0), None, None, [])
     data = _bytes_of(path, row)
     with busy_with(row["id"]):
-        return find_faces(data, row["origin"], config, kind, cascade)
+        return find_faces(data, row["origin"], config, kind, assets)
 
 
 def _findings(row: dict[str, Any], found: Picture) -> Iterator[dict[str, Any]]:
@@ -85,7 +107,12 @@ def _bytes_of(path: Path, row: dict[str, Any]) -> bytes:
 def _of_picture(found: Picture) -> dict[str, Any]:
     height, width = found.size
     facts = {"format": found.format, "notes": ", ".join(found.notes), "height": height, "width": width}
-    return {**facts, **(_of_look(found.look) if found.look else {}), "reason": found.reason}
+    return {
+        **facts,
+        "jpeg_quality": found.quality,
+        **(_of_look(found.look) if found.look else {}),
+        "reason": found.reason,
+    }
 
 
 def _of_face(face: Face) -> dict[str, Any]:
