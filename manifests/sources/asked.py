@@ -63,12 +63,15 @@ class MirroredFile(BaseModel):
 
 
 class Terms(BaseModel):
-    """What one agrees to by downloading."""
+    """What one agrees to by downloading, and how fast that may be."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     terms: str = Field("", description="what one agrees to by downloading; a text here makes terms_ack necessary")
     terms_ack: bool = Field(False, description="true = the terms are read and accepted")
     seen: str = Field("", description="when and where these facts were last checked")
+    bytes_per_second: float | None = Field(
+        None, gt=0, description="of its downloads, all together; nothing = as fast as it goes"
+    )
 
 
 class UnpackLimits(BaseModel):

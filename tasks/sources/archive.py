@@ -27,6 +27,7 @@ from tasks.sources.found import (
     read_found,
     write_found,
 )
+from tasks.sources.polite import shared_bandwidth
 from tasks.sources.transfer import PATIENCE, Patience, fetch, is_url
 from tasks.sources.unpack import Limits, Unpacking
 
@@ -151,6 +152,8 @@ def obtain_file(file: MirroredFile, terms: Terms, place: Path, progress: Progres
         else:
             return target
     agreed = terms.terms_ack or not terms.terms
+    if terms.bytes_per_second:
+        patience = patience._replace(bandwidth=shared_bandwidth(terms.bytes_per_second))
     return fetch([url for url in file.urls if agreed or not is_url(url)], target, expected, progress, patience)
 
 

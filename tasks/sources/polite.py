@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import threading
@@ -53,6 +54,12 @@ class Bandwidth:
             self.paid_until = max(self.paid_until, now) + num_bytes / self.rate
             wait = self.paid_until - now
         self.sleep(wait)
+
+
+@functools.cache
+def shared_bandwidth(bytes_per_second: float | None) -> Bandwidth:
+    """The one bucket of all downloads that are held to this rate."""
+    return Bandwidth(bytes_per_second)
 
 
 class Turns:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import email.utils
+import functools
 import logging
 import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import httpx
 
@@ -25,6 +26,8 @@ from tasks.sources.together import Together
 from tasks.store import explain_disk_full
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # A status that may be another in a minute; every other refusal is final for its mirror.
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -107,17 +110,27 @@ def fetch_all(downloads: Sequence[Download], progress: Progress, patience: Patie
     Each goes on to its end whatever becomes of the others, so that a second call has less to bring; then the first
     failure is raised.
     """
-    together = Together(len(downloads), progress)
+    calls = [functools.partial(_fetch_one, item, patience) for item in downloads]
+    return [coming.result() for coming in side_by_side(calls, progress)]
+
+
+def _fetch_one(item: Download, patience: Patience, progress: Progress) -> Path:
+    return fetch(item.mirrors, item.target, item.expected, progress, patience)
+
+
+def side_by_side(calls: Sequence[Callable[[Progress], T]], progress: Progress) -> list[Future[T]]:
+    """Transfers that are through, a few at a time, in their order; each is told what to tell its progress to.
+
+    Their progress is one. A failure is in its future; Ctrl-C ends them all, and what arrived stays.
+    """
+    together = Together(len(calls), progress)
     with ThreadPoolExecutor(AT_ONCE, "download") as pool:
-        coming = [
-            pool.submit(fetch, item.mirrors, item.target, item.expected, together.of(number), patience)
-            for number, item in enumerate(downloads)
-        ]
+        coming = [pool.submit(call, together.of(number)) for number, call in enumerate(calls)]
         try:
             wait(coming)
         finally:
             together.stop(coming)
-    return [future.result() for future in coming]
+    return coming
 
 
 def is_url(mirror: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ from tasks.sources.found import (
     write_found,
 )
 from tasks.sources.listing import files_fitting
-from tasks.sources.transfer import PATIENCE, Patience, is_url
+from tasks.sources.transfer import PATIENCE, Patience, is_url, side_by_side
 from tasks.sources.unpack import Limits, Unpacking
 
 logger = logging.getLogger(__name__)
@@ -121,12 +121,15 @@ def _bring(
     config: WebdatasetSource, shards: dict[str, MirroredFile], work: Path, progress: Progress, patience: Patience
 ) -> None:
     """Let every shard be here before the first is read: one that cannot be had ends the source, last of all."""
+    new = [name for name, shard in shards.items() if not _record(config, name, shard, work).is_file()]
+
+    def call(name: str) -> Callable[[Progress], Path]:
+        return lambda told: obtain_file(shards[name], config, work / "shard", told, patience)
+
     failures = []
-    for name, shard in shards.items():
-        if _record(config, name, shard, work).is_file():
-            continue
+    for name, coming in zip(new, side_by_side([call(name) for name in new], progress), strict=True):
         try:
-            obtain_file(shard, config, work / "shard", progress, patience)
+            coming.result()
         except SourceUnavailable as failure:
             failures.append(f"{name}: {failure}")
     if failures:

@@ -4,12 +4,15 @@ import errno
 import hashlib
 import itertools
 import random
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from manifests.sources import ArchiveSource
 from tasks.errors import IntegrityError, SourceUnavailable
+from tasks.sources.archive import obtain
 from tasks.sources.expected import Expected, web_page_title
 from tasks.sources.polite import Bandwidth
 from tasks.sources.transfer import Download, Part, Patience, fetch, fetch_all
@@ -299,3 +302,11 @@ def test_one_file_that_fails_does_not_keep_the_others_from_coming(web, tmp_path,
     with pytest.raises(SourceUnavailable, match="a could not be had"):
         fetch_all(downloads, silent, waits.patience)
     assert (tmp_path / "b").read_bytes() == DATA
+
+
+def test_an_archive_is_brought_no_faster_than_its_source_says(web, tmp_path, waits):
+    web.serve("f.zip", DATA)
+    config = ArchiveSource(kind="archive", urls=(f"{web.url}/f.zip",), bytes_per_second=600_000)
+    began = time.monotonic()
+    assert obtain(config, tmp_path, silent, waits.patience).read_bytes() == DATA
+    assert time.monotonic() - began >= 0.45
