@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 
 import cv2
@@ -65,6 +66,7 @@ def ends_in_fill(data: bytes, scan_end: int, rows: NDArray[np.uint8]) -> bool:
         return False
     shorter = data[: scan_end - TAKEN].rstrip(b"\xff") + b"\xff\xd9"
     with (
+        warnings.catch_warnings(action="ignore"),
         Image.open(io.BytesIO(data), formats=("JPEG",)) as whole,
         Image.open(io.BytesIO(shorter), formats=("JPEG",)) as rest,
     ):

@@ -105,7 +105,7 @@ def decode(data: bytes, config: DecodeConfig = DEFAULTS, name: str = "", reduced
     damage = walk.damage if walk else png_damage(data) if kind == "PNG" else ""
     if damage:
         raise Undecodable(damage)
-    found = (walk and _read_plain(data, walk, config, reduced)) or _read_any(data, kind, walk, config, reduced)
+    found = _read(data, kind, walk, config, reduced)
     suffix = PurePath(name).suffix.lower().lstrip(".") if name else ""
     if name and suffix not in SUFFIXES[kind]:
         return found._replace(notes=(*found.notes, "wrong_suffix"))
@@ -141,6 +141,21 @@ def _check_fill(data: bytes, walk: Walk, rows: Image8) -> None:
         raise Undecodable("the JPEG is cut off: its lower part is not in the file")
 
 
+def _read(data: bytes, kind: str, walk: Walk | None, config: DecodeConfig, reduced: int) -> Decoded:
+    """The picture by the short way or by Pillow; whatever they say against it as Undecodable."""
+    try:
+        if walk and (found := _read_plain(data, walk, config, reduced)):
+            return found
+        with warnings.catch_warnings(action="ignore"):
+            return _read_any(data, kind, walk, config, reduced)
+    except Undecodable:
+        raise
+    except Image.DecompressionBombError as error:  # by Pillow's own guard, while it reads the header
+        raise Undecodable(f"the stated size is above the limit of {config.max_pixels} px") from error
+    except DAMAGE as error:
+        raise Undecodable(f"{kind} does not decode: {_short(error)}") from error
+
+
 def _read_plain(data: bytes, walk: Walk, config: DecodeConfig, reduced: int) -> Decoded | None:
     """A plain JPEG by the codec alone, None where it is not plain; the pixels are those that Pillow gives."""
     plain = plain_jpeg(data, walk)
@@ -171,20 +186,7 @@ def _is_srgb(profile: bytes) -> bool:
 
 
 def _read_any(data: bytes, kind: str, walk: Walk | None, config: DecodeConfig, reduced: int) -> Decoded:
-    """Whatever Pillow reads, damage as Undecodable."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _read(data, kind, walk, config, reduced)
-    except Undecodable:
-        raise
-    except Image.DecompressionBombError as error:  # by Pillow's own guard, while it reads the header
-        raise Undecodable(f"the stated size is above the limit of {config.max_pixels} px") from error
-    except DAMAGE as error:
-        raise Undecodable(f"{kind} does not decode: {_short(error)}") from error
-
-
-def _read(data: bytes, kind: str, walk: Walk | None, config: DecodeConfig, reduced: int) -> Decoded:
+    """Whatever Pillow reads."""
     notes: list[str] = []
     with Image.open(io.BytesIO(data), formats=(kind,)) as picture:
         width, height = picture.size
