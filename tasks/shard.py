@@ -63,6 +63,7 @@ def write_shards(at: Place, selection: Record, faces: Record) -> Outcome:
     classes = class_numbers(shown["label"])
     index = index_of(shown, classes, source_weights(at.job.manifest))
     facts: dict[str, Any] = {split: int((splits == split).sum()) for split in SPLITS}
+    facts["overhead"] = round(_tar_bytes(buckets) / int(index["length"].sum()), 4)  # shards over encoded faces
     if "weight" in index:
         facts["mean_weight"] = float(index.loc[index["split"] == "train", "weight"].mean())
     return Outcome(
@@ -71,6 +72,11 @@ def write_shards(at: Place, selection: Record, faces: Record) -> Outcome:
         counts=count_reasons(ledger),
         facts={**facts, "classes": classes} if classes else facts,
     )
+
+
+def _tar_bytes(buckets: dict[str, Bucket]) -> int:
+    files = (item for bucket in buckets.values() for item in bucket.files.items())
+    return sum(file.bytes for name, file in files if name.endswith(".tar"))
 
 
 def columns_of(job: Job, buckets: Mapping[str, Bucket], names: Sequence[str]) -> pd.DataFrame:

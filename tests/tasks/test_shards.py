@@ -193,6 +193,12 @@ def test_weights_of_sources_are_weights_of_their_training_faces(tmp_path: Path) 
     }
 
 
+def test_the_stage_says_how_much_larger_shards_are_than_their_faces(tmp_path: Path) -> None:
+    job, folder = prepared(tmp_path, asked(write_folder(tmp_path / "in", range(6))), held_out=0)
+    faces = sum(len(sample["png"]) for sample in samples(folder))
+    assert job.steps[-1].facts["overhead"] == round(sum(map(len, tars(folder).values())) / faces, 4)
+
+
 def test_without_weights_the_index_has_none_and_equal_ones_are_none(tmp_path: Path) -> None:
     _, folder = prepared(tmp_path, asked(write_folder(tmp_path / "in", range(6)), weight=1.0))
     assert Faces(folder).weights is None
