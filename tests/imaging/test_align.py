@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from benchmarks.align import published_cut
-from imaging.align import Quad, cut_quad, face_quad, quad_bounds, quad_of, share_outside
+from imaging.align import LOOK, Quad, cut_quad, face_quad, quad_bounds, quad_of, share_outside, square_up
 from imaging.decode import Image8, decode
 from imaging.detect import Landmarks
 
@@ -160,3 +160,36 @@ def test_a_picture_wider_than_opencv_warps_is_cut() -> None:
     image = np.zeros((40, 40_000, 3), np.uint8)
     image[:, 39_960:] = 200
     assert (cut_quad(image, level(39_965, 5, 30), 30) == 200).all()
+
+
+def test_points_found_in_the_aligned_cut_come_back_to_their_place() -> None:
+    image = np.zeros((400, 400, 3), np.uint8)
+    points = turned(UPRIGHT, 30)
+    quad = face_quad(points)
+    seen = Landmarks((LOOK * 0.4, LOOK * 0.5), (LOOK, 0.0), (0.0, 0.0), (0.0, LOOK), (LOOK, LOOK))
+    found = square_up(image, points, lambda cut: seen, looks=1)
+    np.testing.assert_allclose(found[1:], [quad.top_right, quad.top_left, quad.bottom_left, quad.bottom_right])
+    across, down = np.subtract(quad.top_right, quad.top_left), np.subtract(quad.bottom_left, quad.top_left)
+    np.testing.assert_allclose(found[0], np.array(quad.top_left) + 0.4 * across + 0.5 * down)
+
+
+def test_each_look_sees_the_face_as_the_look_before_left_it() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
+    seen: list[Image8] = []
+
+    def find(cut: Image8) -> Landmarks:
+        seen.append(cut)
+        return turned(Landmarks(*((x * 1.2 + 30, y * 1.2 + 30) for x, y in UPRIGHT)), 5)
+
+    points = square_up(image, UPRIGHT, find)
+    assert [cut.shape for cut in seen] == [(LOOK, LOOK, 3)] * 2
+    once = square_up(image, UPRIGHT, find, looks=1)
+    np.testing.assert_array_equal(seen[1], cut_quad(image, face_quad(once), LOOK))
+    assert points == square_up(image, once, find, looks=1)
+
+
+def test_a_face_that_is_not_found_again_or_lies_outside_keeps_its_points() -> None:
+    image = np.zeros((400, 400, 3), np.uint8)
+    assert square_up(image, UPRIGHT, lambda cut: None) == UPRIGHT
+    same = Landmarks(*[(50.0, 50.0)] * 5)
+    assert square_up(image, same, lambda cut: UPRIGHT) == same

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from imaging.align import Quad, cut_quad, face_quad
+from imaging.align import square_up
 from imaging.decode import Image8, decode
 from imaging.detect import Landmarks, Point
 from imaging.pose import Pose, PoseConfig, pose_of, pose_reason
@@ -39,21 +39,11 @@ def surest_points(image: Image8, yunet: Path) -> Landmarks | None:
 
 
 def surest_pose(image: Image8, yunet: Path) -> Pose:
-    """The pose of that face; it is looked at again, aligned, as YuNet sees a tilted face more upright than it is."""
+    """The pose of that face, looked at again where it stands upright."""
     points = surest_points(image, yunet)
-    for _ in range(2):
-        if points is None:
-            return Pose(math.nan, math.nan)
-        quad = face_quad(points)
-        again = surest_points(cut_quad(image, quad, 320), yunet)
-        points = again and Landmarks(*(_back(quad, point) for point in again))
-    return pose_of(points) if points else Pose(math.nan, math.nan)
-
-
-def _back(quad: Quad, point: Point) -> Point:
-    origin, across, down = (np.array(corner) for corner in (quad.top_left, quad.top_right, quad.bottom_left))
-    x, y = origin + (across - origin) * point[0] / 320 + (down - origin) * point[1] / 320
-    return float(x), float(y)
+    if points is None:
+        return Pose(math.nan, math.nan)
+    return pose_of(square_up(image, points, lambda cut: surest_points(cut, yunet)))
 
 
 def poses(realdata: Path, prefix: str, step: int, degrees: float = 0.0, mirrored: bool = False) -> list[Pose]:
