@@ -89,6 +89,10 @@ def read_posts(path: Path, names: Iterable[str], cares: Cares) -> Iterator[Post]
         yield from _of_parquet(path, columns_of(names), cares) if parquet else _of_lines(path, cares)
     except (*DAMAGE, pa.ArrowException) as error:
         raise IntegrityError(f"{path} is damaged: {error or type(error).__name__}") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise IntegrityError(f"{path} is damaged: {error}") from error  # pyarrow says so of a Parquet file's head
 
 
 def columns_of(names: Iterable[str]) -> set[str]:
