@@ -35,7 +35,7 @@ def _asked(job: Job) -> Any:
     }
 
 
-@stage("download", version=2, config=_asked)
+@stage("download", version=3, config=_asked)
 def download_pictures(at: Place) -> Outcome:
     """Fetch or find the files of every source and give each a row, bucket by bucket."""
     rows, paths = [], []
