@@ -30,9 +30,9 @@ def _lanczos(image: Image8, size: int) -> Image8:
     import torch
     from torch.nn import functional
 
-    planes = torch.from_numpy(np.require(image, np.uint8, ["C", "W"])).permute(2, 0, 1)[None]
-    found = functional.interpolate(planes, (size, size), mode="lanczos", antialias=True)
-    return np.ascontiguousarray(found[0].permute(1, 2, 0).numpy())
+    images = torch.from_numpy(np.require(image, np.uint8, ["C", "W"])[None]).permute(0, 3, 1, 2)
+    found = functional.interpolate(images, (size, size), mode="lanczos", antialias=True)
+    return np.ascontiguousarray(found.permute(0, 2, 3, 1)[0].numpy())
 
 
 def _area(image: Image8, size: int) -> Image8:

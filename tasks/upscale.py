@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,13 +12,13 @@ import pandas as pd
 
 from imaging.align import cut_quad, quad_of
 from imaging.cut import cut
-from imaging.decode import DecodeConfig, Image8, decode
+from imaging.decode import DecodeConfig, Decoded, Image8, decode
 from imaging.detect import Box
 from imaging.encode import Codec, encode
 from imaging.resample import resample
 from imaging.upscale import ASSETS, Networks, UpscaleConfig, bring_to_size, files_in, history
 from imaging.waifu2x import NetworkFiles
-from manifests.ledger import count_reasons, kept, ledger_of, read_ledger, rows_of, write_ledger
+from manifests.ledger import count_reasons, kept, read_ledger, write_ledger
 from tasks.assets import find_asset, read_assets
 from tasks.buckets import Portion, each_bucket
 from tasks.guard import busy_with, leave_out
@@ -96,9 +97,9 @@ def cut_faces(at: Place, faces: Record, pictures: Record) -> Outcome:
 
 
 class Face(NamedTuple):
-    """A face on its way: its row, its pixels at the target size or below, and what is done to them."""
+    """A face on its way: its id, its pixels at the target size or below, and what is done to them."""
 
-    row: dict[str, Any]
+    id: str
     image: Image8
     history: str
 
@@ -123,27 +124,46 @@ def cut_bucket(
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus
     torch.set_num_threads(1)
     ledger = leave_out(read_ledger(faces / "ledger.parquet"))
-    paths = pd.read_parquet(pictures / "paths.parquet").set_index("id")["path"]
-    wanted = kept(ledger, "face")
-    rows = rows_of(ledger.drop(wanted.index))
+    listed = pd.read_parquet(pictures / "paths.parquet")
+    paths = dict(zip(listed["id"], listed["path"], strict=True))
+    wanted = kept(ledger, "face").sort_values(["picture", "id"])
+    found = []
     with open_shard(folder / SHARD) as shard:
         for some in _some_at_once(_cut(wanted, paths, resolution, config, limits)):
             images = bring_to_size([face.image for face in some], resolution, config, networks)
             for face, image in zip(some, images, strict=True):
-                place = place_face(shard, face.row["id"], encode(image, config.codec), config.codec)
-                rows.append({**face.row, "notes": face.history, **place})
-    write_ledger(ledger_of(rows), folder / "ledger.parquet")
+                place = place_face(shard, face.id, encode(image, config.codec), config.codec)
+                found.append({"notes": face.history, **place})
+    said = pd.DataFrame(found, index=wanted.index, columns=["notes", "shard", "offset", "length"])
+    rest = ledger.drop(wanted.index)
+    write_ledger(pd.concat([rest, wanted.assign(**said)]) if found else rest, folder / "ledger.parquet")
 
 
 def _cut(
-    wanted: pd.DataFrame, paths: pd.Series[str], size: int, config: UpscaleConfig, limits: DecodeConfig
+    wanted: pd.DataFrame, paths: dict[str, str], size: int, config: UpscaleConfig, limits: DecodeConfig
 ) -> Iterator[Face]:
     """The faces of a ledger picture by picture, each picture decoded once."""
-    for picture, group in wanted.groupby("picture", sort=True):
-        with busy_with(str(picture)):
-            image = decode(Path(paths[picture]).read_bytes(), limits).image
-        for row in rows_of(group):
-            yield cut_face(image, row, size, config)
+    rows = wanted[["id", "picture", "quad", "cut_x0", "cut_y0", "cut_x1", "cut_y1"]].to_dict("records")
+    for picture, group in itertools.groupby(rows, key=lambda row: row["picture"]):
+        of_picture = list(group)
+        reduced = min(reduction(row, size, config) for row in of_picture)
+        with busy_with(picture):
+            found = decode(Path(paths[picture]).read_bytes(), limits, reduced=reduced)
+        for row in of_picture:
+            yield cut_face(found, row, size, config)
+
+
+def reduction(row: Mapping[Hashable, Any], size: int, config: UpscaleConfig) -> int:
+    """The factor by which a JPEG may shrink while it is decoded: for the filter area, if the face stays on whole px.
+
+    It must come out at the target size, or at twice that or more: filters in a row low-pass more than one of them.
+    """
+    if config.filter != "area" or row["quad"] is not None:
+        return 1
+    places = [int(row[name]) for name in ("cut_x0", "cut_y0", "cut_x1", "cut_y1")]
+    side = places[2] - places[0]
+    fitting = [r for r in (8, 4, 2) if side == r * size or side >= 2 * r * size]
+    return next((r for r in fitting if not any(place % r for place in places)), 1)
 
 
 def _some_at_once(faces: Iterator[Face]) -> Iterator[list[Face]]:
@@ -157,17 +177,19 @@ def _some_at_once(faces: Iterator[Face]) -> Iterator[list[Face]]:
         yield some
 
 
-def cut_face(image: Image8, row: dict[str, Any], size: int, config: UpscaleConfig) -> Face:
+def cut_face(picture: Decoded, row: Mapping[Hashable, Any], size: int, config: UpscaleConfig) -> Face:
     """The face of a ledger's row, cut upright or along its quad: at the target size, or its own where that is less."""
     if row["quad"] is None:
-        part = cut(image, Box(row["cut_x0"], row["cut_y0"], row["cut_x1"], row["cut_y1"]))
-        side = part.shape[0]
-        return Face(row, resample(part, size, config.filter) if side > size else part, history(side, size, config))
+        whole = Box(row["cut_x0"], row["cut_y0"], row["cut_x1"], row["cut_y1"])
+        part = cut(picture.image, Box(*(place // picture.reduced for place in whole)))
+        if part.shape[0] > size:
+            part = resample(part, size, config.filter)
+        return Face(row["id"], part, history(whole.x1 - whole.x0, size, config))
     quad = quad_of(list(row["quad"]))
     side = max(1, round(quad.side))
     if side < size:
-        return Face(row, cut_quad(image, quad, side), f"aligned, {history(side, size, config)}")
-    return Face(row, cut_quad(image, quad, size), f"aligned, x{size / quad.side:.3g}")
+        return Face(row["id"], cut_quad(picture.image, quad, side), f"aligned, {history(side, size, config)}")
+    return Face(row["id"], cut_quad(picture.image, quad, size), f"aligned, x{size / quad.side:.3g}")
 
 
 def place_face(shard: ShardWriter, face_id: str, data: bytes, codec: Codec) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 
 from flows.prepare import prepare_faces
 from imaging.align import Quad, cut_quad
-from imaging.decode import decode
+from imaging.decode import Decoded, decode
 from imaging.encode import Codec, encode
 from imaging.resample import resample
 from imaging.upscale import UpscaleConfig, upscale
@@ -24,7 +24,7 @@ from tasks.errors import AssetMissing
 from tasks.job import Job
 from tasks.shards import Span, read_span
 from tasks.store import Record
-from tasks.upscale import cut_face, find_networks, needed_assets
+from tasks.upscale import cut_face, find_networks, needed_assets, reduction
 from tests.imaging.ncnn_graphs import upconv7
 
 SIDES = (40, 40, 64, 100, 300)
@@ -151,10 +151,52 @@ def test_without_a_folder_waifu2x_runs_the_assets(
 def test_an_aligned_face_below_the_target_is_cut_at_its_own_size_first(own_network: Path) -> None:
     image, config = picture(0, 200), UpscaleConfig(upscaler="waifu2x", networks=str(own_network))
     quad = Quad((60.0, 50.0), (50.0, 90.0), (90.0, 100.0), (100.0, 60.0))
-    row = {"quad": [number for corner in quad for number in corner]}
-    small = cut_face(image, row, 64, config)
+    row = {"id": "f", "quad": [number for corner in quad for number in corner]}
+    picture_of = Decoded(image, "PNG", (), (200, 200))
+    small = cut_face(picture_of, row, 64, config)
     assert small.history == "aligned, enlarged x1.56: waifu2x upconv7_anime scale2"
     np.testing.assert_array_equal(small.image, cut_quad(image, quad, 41))
-    large = cut_face(image, row, 16, config)
+    large = cut_face(picture_of, row, 16, config)
     assert large.history == "aligned, x0.388"
     np.testing.assert_array_equal(large.image, cut_quad(image, quad, 16))
+
+
+@pytest.mark.parametrize(
+    ("box", "filter", "expected"),
+    [
+        ((0, 0, 512, 512), "area", 2),  # the face itself
+        ((0, 0, 512, 512), "lanczos", 1),  # which is exact
+        ((8, 16, 1032, 1040), "area", 4),
+        ((8, 16, 1040, 1048), "area", 2),  # at a quarter 258 px were left, filtered twice
+        ((4, 16, 1036, 1048), "area", 2),
+        ((5, 16, 1029, 1040), "area", 1),  # which begins within a pixel of the half
+        ((0, 0, 600, 600), "area", 1),
+        ((0, 0, 200, 200), "area", 1),
+        ((0, 0, 8192, 8192), "area", 8),
+    ],
+)
+def test_a_jpeg_shrinks_in_the_codec_only_where_the_face_stays_on_whole_pixels(
+    box: tuple[int, int, int, int], filter: str, expected: int
+) -> None:
+    row: dict[Any, Any] = dict(zip(("cut_x0", "cut_y0", "cut_x1", "cut_y1"), box, strict=True))
+    config = UpscaleConfig.model_validate({"filter": filter})
+    assert reduction({"quad": None, **row}, 256, config) == expected
+    assert reduction({"quad": [0.0] * 8, **row}, 256, config) == 1
+
+
+@pytest.mark.parametrize("side", [256, 1024])
+def test_a_face_that_the_codec_shrinks_is_as_near_to_lanczos_as_the_mean_over_squares(
+    realdata: Path, side: int
+) -> None:
+    def noise(image: np.ndarray) -> float:
+        return float(np.square(image.astype(float) - exact).mean())
+
+    photo = decode(sorted((realdata / "real_photos").glob("london_*"))[0].read_bytes()).image
+    data = encode(resample(photo[: min(photo.shape[:2]), : min(photo.shape[:2])], side), Codec(format="jpg"))
+    row = {"id": "f", "quad": None, "cut_x0": 0, "cut_y0": 0, "cut_x1": side, "cut_y1": side}
+    config = UpscaleConfig(filter="area")
+    reduced = decode(data, reduced=reduction(row, 128, config))
+    assert reduced.reduced == (2 if side == 256 else 8)
+    exact = resample(decode(data).image, 128)
+    assert noise(cut_face(reduced, row, 128, config).image) < 1.1 * noise(resample(decode(data).image, 128, "area"))
+    assert cut_face(reduced, row, 128, config).history == f"shrunk x{128 / side:.3g}: area"
