@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable
 from typing import Any
-
-import httpx
 
 from manifests.sources.remote import Limits
 from tasks.sources.answers import AskAgain, NotGiven
 from tasks.sources.places import Place
 from tasks.sources.polite import Bandwidth, Wanted
+from tasks.sources.trouble import passing_errors
 
-# Errors of the optional packages that are no OSErrors.
-_OTHER_ERRORS = {"aiohttp": "ClientError", "gcsfs.retry": "HttpError"}
 # What a file system is allowed in a second: it is the user's own, or says itself when it is too much.
 _ANY_RATE = 1e6
 
@@ -51,13 +46,3 @@ class FileSystems:
 
     def leave(self, host: str, facts: dict[str, Any]) -> None:
         """Nothing to do: no file system asks for that."""
-
-
-def passing_errors() -> tuple[type[Exception], ...]:
-    """What file systems raise when a host or a network is in trouble, of the packages that are installed."""
-    others = [
-        getattr(importlib.import_module(module), name)
-        for module, name in _OTHER_ERRORS.items()
-        if importlib.util.find_spec(module.partition(".")[0])
-    ]
-    return (OSError, EOFError, httpx.HTTPError, *others)

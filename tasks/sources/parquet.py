@@ -18,7 +18,6 @@ from tasks.errors import IntegrityError
 from tasks.sources.address import shown
 from tasks.sources.answers import NotGiven
 from tasks.sources.bring import bring
-from tasks.sources.files import passing_errors
 from tasks.sources.found import (
     About,
     Found,
@@ -34,6 +33,7 @@ from tasks.sources.outcomes import Entry, judge_bytes
 from tasks.sources.places import Place, check_places, local_state
 from tasks.sources.polite import Bandwidth
 from tasks.sources.rows import Row, about_of_row, holds_bytes, judge_columns, text_of
+from tasks.sources.trouble import passing_errors
 
 logger = logging.getLogger(__name__)
 

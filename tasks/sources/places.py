@@ -12,7 +12,9 @@ from braceexpand import braceexpand
 from fsspec.core import url_to_fs
 from fsspec.utils import infer_compression
 
+from tasks.errors import SourceUnavailable
 from tasks.sources.address import shown
+from tasks.sources.trouble import passing_errors
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # The package that fsspec needs for a scheme; all of them come with the extra `remote`.
@@ -45,6 +47,14 @@ class Place(NamedTuple):
     def remote(self) -> bool:
         """Whether a network may be in between."""
         return is_remote(self.url)
+
+    def read(self) -> bytes:
+        """All of it; SourceUnavailable when it is not given."""
+        try:
+            with self.open() as data:
+                return bytes(data.read())
+        except passing_errors() as error:
+            raise unavailable(self.url, error) from error
 
     def open(self, mode: str = "rb") -> IO[Any]:
         """The file, for reading; text is unpacked by the ending of its name."""
@@ -93,10 +103,21 @@ def _places(address: str) -> list[Place]:
     files, path = file_system(address)
     if not _has_pattern(path):
         return [_place(files, path, address)]
-    found = sorted(str(name) for name in files.glob(path))
+    try:
+        found = sorted(str(name) for name in files.glob(path))
+    except passing_errors() as error:
+        raise unavailable(address, error) from error
     if not found:
         raise ValueError(f"{shown(address)} fits no file")
     return [_place(files, name, address) for name in found]
+
+
+def unavailable(address: object, error: Exception) -> SourceUnavailable:
+    """What to raise when a file that a source cannot do without is not given."""
+    return SourceUnavailable(
+        f"{shown(str(address))} is not given: {type(error).__name__}. Look whether it is there and whether the "
+        "credentials that its file system needs are set, then run again"
+    )
 
 
 def place_of(address: str) -> Place:

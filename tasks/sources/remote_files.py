@@ -11,7 +11,7 @@ from manifests.sources.remote import RemoteFilesSource
 from tasks.errors import SourceUnavailable
 from tasks.sources.address import shown
 from tasks.sources.answers import NotGiven
-from tasks.sources.files import FileSystems, civil_limits, passing_errors
+from tasks.sources.files import FileSystems, civil_limits
 from tasks.sources.found import (
     Found,
     Origins,
@@ -28,8 +28,9 @@ from tasks.sources.found import (
 from tasks.sources.gather import Handlers, gather
 from tasks.sources.journal import Journal, key_of
 from tasks.sources.outcomes import Entry, judge_all, judge_bytes, title_of
-from tasks.sources.places import Place, check_scheme, file_system
+from tasks.sources.places import Place, check_scheme, file_system, unavailable
 from tasks.sources.polite import Bandwidth, Wanted
+from tasks.sources.trouble import passing_errors
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ def list_remote(config: RemoteFilesSource) -> list[Listed]:
     try:
         found = files.glob(path, detail=True) if _is_pattern(path) else files.find(path, detail=True)
     except passing_errors() as error:
-        raise SourceUnavailable(f"{shown(address)} cannot be listed: {type(error).__name__}: {error}") from error
+        raise unavailable(address, error) from error
     root = _root(path)
     names = sorted(str(name) for name, info in found.items() if info.get("type") == "file")
     origins = Origins()

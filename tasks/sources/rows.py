@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import lzma
+import zlib
 from collections.abc import Iterator
 from typing import IO, Any, cast
 
@@ -15,18 +18,21 @@ from tasks.errors import IntegrityError
 from tasks.sources.address import shown
 from tasks.sources.facts import clean_facts, clean_text, join_tags
 from tasks.sources.found import About, matches
-from tasks.sources.places import Place
+from tasks.sources.places import Place, unavailable
+from tasks.sources.trouble import passing_errors
 
 Row = dict[str, Any]
 
 RATINGS = {"general": "g", "safe": "s", "sensitive": "s", "questionable": "q", "explicit": "e"}
 _TEXT_KINDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 _PACKED = (".gz", ".bz2", ".xz")
+# What the readers of these kinds, and of what they may be packed with, raise when there is something else.
+DAMAGE = (ValueError, EOFError, csv.Error, pa.ArrowException, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
 MOST_LINE = 64 << 20  # letters of a line of JSON
 
 
 def read_rows(place: Place) -> Iterator[Row]:
-    """The rows of a table, in its order. IntegrityError, naming the table, when it cannot be read."""
+    """The rows of a table, in its order. IntegrityError when it is damaged, SourceUnavailable when it is not given."""
     name = place.name.lower()
     for packed in _PACKED:
         name = name.removesuffix(packed)
@@ -36,10 +42,10 @@ def read_rows(place: Place) -> Iterator[Row]:
         else:
             with place.open("rt") as text:
                 yield from _text_rows(cast("IO[str]", text), name)
-    except (ValueError, EOFError, csv.Error, pa.ArrowException) as error:
+    except DAMAGE as error:
         raise IntegrityError(f"{place} is not the table that its name says: {error}") from error
-    except OSError as error:
-        raise IntegrityError(f"{place} cannot be read: {error.strerror or type(error).__name__}") from error
+    except passing_errors() as error:
+        raise unavailable(place, error) from error
 
 
 def is_table(name: str) -> bool:

@@ -100,8 +100,7 @@ def _members(config: TarIndexSource, said: dict[str, Said], work: Path, progress
     indexes = bring(_indexes(config), work, progress)
     for tar, place in zip(_tars(config), indexes, strict=True):
         folder = re.sub(r"\.tar$", "", tar).rpartition("/")[2]
-        with place.open("rb") as data:
-            entries = read_index(data.read(), str(place))
+        entries = read_index(place.read(), str(place))
         for name, (offset, size, sha256) in sorted(entries.items()):
             if is_hidden(name) or not matches(name, config.members):
                 continue

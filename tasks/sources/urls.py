@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from manifests.sources.remote import UrlsSource
+from tasks.errors import IntegrityError
 from tasks.sources.address import shown
 from tasks.sources.answers import NotGiven
 from tasks.sources.bring import bring
@@ -66,6 +67,8 @@ def find_by_urls(config: UrlsSource, work: Path, progress: Progress) -> Iterator
     `retry` is another number. SourceUnavailable when nothing at all came of many questions.
     """
     pictures = list(_named(config, bring(config.tables, work, progress)))
+    if not pictures:
+        raise IntegrityError(f"no row in {', '.join(map(shown, config.tables))}: pictures named by URL were expected")
     with Journal(work, _round(config)) as journal:
         chosen = [picture for picture in pictures if not _reason_before(config, picture)]
         new = {picture.key: picture for picture in chosen if journal.get(picture.key) is None}

@@ -137,7 +137,7 @@ def test_when_nothing_can_be_read_that_is_said_and_tried_again(flaky, tmp_path):
 
 
 def test_an_empty_folder_is_said(flaky, tmp_path):
-    with pytest.raises(SourceUnavailable, match=r"flaky://nowhere holds no file that fits|cannot be listed"):
+    with pytest.raises(SourceUnavailable, match=r"flaky://nowhere holds no file that fits|is not given"):
         find(source("flaky://nowhere"), tmp_path)
 
 

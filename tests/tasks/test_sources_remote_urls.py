@@ -474,6 +474,18 @@ def test_a_table_that_lies_about_its_kind_is_named(tmp_path, data):
         find(source(str(tmp_path / "list.jsonl")), tmp_path)
 
 
+@pytest.mark.parametrize("ending", ["csv.gz", "csv.xz", "csv.bz2", "parquet"])
+@pytest.mark.parametrize("keep", [0, 10, 60])
+def test_a_table_that_was_cut_off_or_is_something_else_is_named(tmp_path, ending, keep):
+    path = tmp_path / f"list.{ending}"
+    frame = pd.DataFrame({"url": [f"http://127.0.0.1:9/{number}" for number in range(100)]})
+    frame.to_parquet(path) if ending == "parquet" else frame.to_csv(path, index=False)
+    for data in (path.read_bytes()[:keep], b"nonsense" * 10, path.read_bytes()[:20] + bytes(100)):
+        path.write_bytes(data)
+        with pytest.raises((IntegrityError, SourceUnavailable, ValueError), match=r"list\.|none of"):
+            find(source(str(path), {"tries": 1}), tmp_path)
+
+
 def test_a_table_may_lie_behind_a_server_and_is_asked_for_once(host, tmp_path):
     rows = json.dumps({"id": "a", "url": f"{host.url}/a"}).encode() + b"\n"
     host.answers["/list.jsonl"] = lambda h: say(h, rows)
