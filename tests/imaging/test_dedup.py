@@ -279,3 +279,48 @@ def test_candidates_of_new_rows_complete_those_of_the_others(realdata: Path) -> 
     for turn, pairs in whole.items():
         both = np.concatenate([np.flatnonzero(~new)[old[turn]], added[turn]])
         np.testing.assert_array_equal(both[np.lexsort(both.T[::-1])], pairs)
+
+
+def merged_if(realdata: Path, label: str, **config: Any) -> list[bool]:
+    """Which of the pairs with this label are merged, among themselves."""
+    with (realdata / "near_dups/pairs.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["label"] == label]
+    names = sorted({row[side] for row in rows for side in "ab"})
+    found = groups([decode((realdata / "near_dups" / name).read_bytes()).image for name in names], **config)
+    return [bool(found[names.index(row["a"])] == found[names.index(row["b"])]) for row in rows]
+
+
+def test_mirrored_and_turned_copies_are_merged_where_that_is_asked_for(realdata: Path) -> None:
+    assert merged_if(realdata, "dup_if_mirror_aware") == [False, False]
+    assert merged_if(realdata, "dup_if_mirror_aware", also=("mirror",)) == [True, True]
+    # One of the three is turned by a few degrees, not by a quarter.
+    assert merged_if(realdata, "dup_if_rotation_aware", also=("rotate",)) == [False, True, True]
+
+
+@pytest.mark.parametrize("also", [("mirror",), ("rotate",), ("mirror", "rotate")])
+def test_every_planted_turn_is_found_and_no_other_portrait(realdata: Path, also: tuple[str, ...]) -> None:
+    images = portraits(realdata, 9)
+    turns = [np.rot90(image, quarter) for image in images for quarter in (range(1, 4) if "rotate" in also else (0,))]
+    if "mirror" in also:
+        turns = [turn[:, ::-1] for turn in turns]
+    copies = [np.ascontiguousarray(turn) for turn in turns]
+    found = groups(images + copies, also=also)
+    each = len(copies) // len(images)
+    np.testing.assert_array_equal(found, [*range(len(images)), *np.repeat(range(len(images)), each)])
+
+
+def test_crops_are_found_where_that_is_asked_for(realdata: Path) -> None:
+    images, random = portraits(realdata, 16), np.random.default_rng(0)
+    for kept, least in ((0.9, 0.9), (0.8, 0.7), (0.7, 0.5)):
+        crops = []
+        for image in images:
+            height, width = (int(kept * side) for side in image.shape[:2])
+            y, x = (
+                int(random.integers(0, 1 + full - part))
+                for full, part in zip(image.shape, (height, width), strict=False)
+            )
+            crops.append(np.ascontiguousarray(image[y : y + height, x : x + width]))
+        found = groups(images + crops, also=("crop",))
+        np.testing.assert_array_equal(found[: len(images)], np.arange(len(images)))
+        assert (found[len(images) :] == np.arange(len(images))).mean() >= least
+    assert sum(merged_if(realdata, "dup_if_crop_aware", also=("crop",))) >= 5
