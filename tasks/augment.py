@@ -19,8 +19,8 @@ from tasks.upscale import SHARD, place_face
 
 # What was measured on the picture or decided by it, and does not hold of a variant.
 _NOT_OF_A_VARIANT = {
-    **dict.fromkeys(("brightness", "contrast", "saturation", "sharpness", "thumb")),
-    **dict.fromkeys(("hash", "group", "keeper"), ""),
+    **dict.fromkeys(("brightness", "contrast", "saturation", "sharpness", "border", "jpeg_quality", "thumb")),
+    **dict.fromkeys(("hash", "hash256", "group", "keeper"), ""),
 }
 
 
@@ -30,7 +30,7 @@ def _asked(job: Job) -> Any:
     return {"augment": manifest.augment, "seed": manifest.seed, "codec": codec, "held_out": held_out}
 
 
-@stage("augment", version=1, config=_asked)
+@stage("augment", version=2, config=_asked)
 def augment_faces(at: Place, faces: Record) -> Outcome:
     """Give every training face its altered copies; held-out faces get none, they judge what was learned."""
     manifest = at.job.manifest

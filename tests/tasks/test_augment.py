@@ -133,7 +133,8 @@ def test_a_variants_row_says_where_it_is_from_and_what_was_changed(job: Job) -> 
         same = ["picture", "source", "origin", "licence", "label", "cut_x0", "cut_y1", "reason"]
         assert row[same].equals(face[same])
         assert row["notes"].split()[0] in CopyConfig(copies=1).kinds
-        assert row["hash"] == row["group"] == ""
+        assert row["hash"] == row["hash256"] == row["group"] == ""
+        assert row[["sharpness", "border", "jpeg_quality", "thumb"]].isna().all()
 
 
 def test_one_worker_and_two_elsewhere_make_the_same_bytes(prepare: Prepare, job: Job) -> None:

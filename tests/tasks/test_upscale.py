@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from flows.prepare import prepare_faces
 from imaging.align import Quad, cut_quad
-from imaging.decode import Decoded, decode
+from imaging.augment import CopyConfig
+from imaging.decode import DecodeConfig, Decoded, decode
 from imaging.encode import Codec, encode
 from imaging.resample import resample
 from imaging.upscale import UpscaleConfig, upscale
 from imaging.waifu2x import NetworkFiles, choose_backend
-from manifests.ledger import kept
+from manifests.ledger import kept, ledger_of, read_ledger, write_ledger
 from manifests.schema import Manifest
+from tasks.augment import augment_bucket
 from tasks.errors import AssetMissing
 from tasks.job import Job
 from tasks.shards import Span, read_span
 from tasks.store import Record
-from tasks.upscale import cut_face, find_networks, needed_assets, reduction
+from tasks.upscale import cut_bucket, cut_face, find_networks, needed_assets, reduction
 from tests.imaging.ncnn_graphs import upconv7
 
 SIDES = (40, 40, 64, 100, 300)
@@ -200,3 +203,39 @@ def test_a_face_that_the_codec_shrinks_is_as_near_to_lanczos_as_the_mean_over_sq
     exact = resample(decode(data).image, 128)
     assert noise(cut_face(reduced, row, 128, config).image) < 1.1 * noise(resample(decode(data).image, 128, "area"))
     assert cut_face(reduced, row, 128, config).history == f"shrunk x{128 / side:.3g}: area"
+
+
+@pytest.fixture
+def _torch_as_it_was() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("_torch_as_it_was")
+def test_upright_and_aligned_faces_of_a_picture_keep_their_rows_and_have_their_variants(tmp_path: Path) -> None:
+    before, cuts, variants = (tmp_path / name for name in ("before", "cuts", "variants"))
+    for folder in (before, cuts, variants):
+        folder.mkdir()
+    image, id = picture(0, 200), "a" * 64
+    (tmp_path / "picture.png").write_bytes(encode(image, Codec()))
+    upright = {"cut_x0": 10, "cut_y0": 20, "cut_x1": 110, "cut_y1": 120}
+    quad = [60.0, 50.0, 50.0, 90.0, 90.0, 100.0, 100.0, 60.0]
+    rows: list[dict[str, Any]] = [
+        {"id": id, "kind": "picture", "picture": id, "origin": "p"},
+        {"id": f"{id}_000", "kind": "face", "picture": id, "origin": "p", **upright},
+        {"id": f"{id}_001", "kind": "face", "picture": id, "origin": "p", **upright, "quad": quad, "hash256": "ff"},
+        {"id": f"{id}_002", "kind": "face", "picture": id, "origin": "p", **upright, "reason": "blurry"},
+    ]
+    write_ledger(ledger_of(rows), before / "ledger.parquet")
+    pd.DataFrame({"id": [id], "path": [str(tmp_path / "picture.png")]}).to_parquet(before / "paths.parquet")
+    cut_bucket(cuts, before, before, 64, UpscaleConfig(), DecodeConfig(), ())
+    ledger = read_ledger(cuts / "ledger.parquet")
+    assert ledger["notes"].tolist() == ["", "shrunk x0.64: lanczos", "aligned, enlarged x1.56: lanczos", ""]
+    assert ledger["quad"].map(lambda one: one is not None).tolist() == [False, False, True, False]
+    assert ledger["reason"].tolist() == ["", "", "", "blurry"]
+    augment_bucket(variants, cuts, frozenset({f"{id}_000", f"{id}_001"}), CopyConfig(copies=2), 0, Codec())
+    copies = kept(read_ledger(variants / "ledger.parquet"), "variant").set_index("id")
+    assert len(copies) == 4
+    assert list(copies.loc[f"{id}_001_a02", "quad"]) == quad
+    assert (copies["hash256"] == "").all()
