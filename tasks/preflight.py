@@ -10,6 +10,7 @@ from manifests.sources import (
     FolderSource,
     LmdbSource,
     PackedSource,
+    ParquetSource,
     Source,
     ToonSource,
     WebdatasetSource,
@@ -21,6 +22,7 @@ from tasks.job import Job
 from tasks.sources import check_source
 from tasks.sources.danbooru import list_tree
 from tasks.sources.lmdb_values import lmdb_file
+from tasks.sources.parquet import local_size
 from tasks.sources.picture_set import list_set, set_folder
 from tasks.sources.webdataset_shards import local_bytes
 from tasks.train import donor_digest
@@ -65,6 +67,8 @@ def expected_rows(source: Source) -> int | None:
         return len(list_set(source, folder))
     if isinstance(source, PackedSource):
         return source.count
+    if isinstance(source, ParquetSource) and (size := local_size(source)):
+        return size[0]
     return source.pictures if isinstance(source, ToonSource) else None
 
 
@@ -78,6 +82,8 @@ def source_bytes(source: Source) -> int:
         return local_bytes(source)  # which its pictures are copied from
     if isinstance(source, PackedSource):
         return 2 * (source.bytes or 0)  # the archive and what it unpacks to
+    if isinstance(source, ParquetSource) and (size := local_size(source)):
+        return size[1]  # which its pictures are copied from
     if isinstance(source, LmdbSource):
         return lmdb_file(source).stat().st_size  # which its values are copied from
     return 0

@@ -30,7 +30,7 @@ from tasks.sources.found import (
 )
 from tasks.sources.journal import Journal, key_of
 from tasks.sources.outcomes import Entry, judge_bytes
-from tasks.sources.places import Place, check_places, local_state
+from tasks.sources.places import Place, check_places, is_remote, local_state, places_of
 from tasks.sources.polite import Bandwidth
 from tasks.sources.rows import Row, about_of_row, holds_bytes, judge_columns, text_of
 from tasks.sources.trouble import passing_errors
@@ -67,6 +67,18 @@ class Part(NamedTuple):
 def check_parquet(config: ParquetSource) -> None:
     """ValueError when a file here is missing, or the package for an address."""
     check_places([config.pinned(file) for file in config.files])
+
+
+def local_size(config: ParquetSource) -> tuple[int, int] | None:
+    """Rows and bytes of the files when all of them lie here and can be read; None when nobody knows yet."""
+    if any(is_remote(file) for file in config.files):
+        return None
+    paths = [Path(place.path) for place in places_of(config.files)]
+    try:
+        rows = sum(int(pq.read_metadata(path).num_rows) for path in paths)
+    except (pa.ArrowException, OSError):
+        return None
+    return rows, sum(path.stat().st_size for path in paths)
 
 
 def parquet_home(config: ParquetSource) -> object:

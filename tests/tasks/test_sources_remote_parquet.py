@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from manifests.sources.remote import ParquetSource
 from tasks.errors import IntegrityError
+from tasks.preflight import expected_rows, source_bytes
 from tasks.sources.found import Found
 from tasks.sources.parquet import check_parquet, find_in_parquet, parquet_fingerprint
 
@@ -152,6 +153,12 @@ def test_a_missing_file_and_an_unknown_address_are_said_before(tmp_path):
         check_parquet(source(tmp_path / "*.parquet"))
     with pytest.raises(ValueError, match="known are"):
         check_parquet(source("nowhere://a.parquet"))
+
+
+def test_a_plan_knows_the_rows_and_bytes_of_files_here(tmp_path):
+    path = write(tmp_path / "a.parquet")
+    assert (expected_rows(source(path)), source_bytes(source(path))) == (6, path.stat().st_size)
+    assert expected_rows(source("memory://a.parquet")) is None
 
 
 def test_the_fingerprint_knows_a_file_that_changed(tmp_path):
