@@ -44,12 +44,10 @@ def main(num_posts: int, share: float, kind: str, folder: Path) -> None:
     selection.read(lambda done, total, unit: None)
     seconds = time.process_time() - began
     wanted = sum(json.loads(said)[0] for said in selection.said.values())
-    print(
-        f"{kind}: {num_posts:,} posts of {path.stat().st_size / 1e6:,.0f} MB, {len(files):,} files, {wanted:,} wanted"
-    )
-    print(
-        f"{seconds:.1f} s of a core ({num_posts / seconds:,.0f} posts/s); {memory():,.0f} MB at most, {listed:,.0f} before"
-    )
+    size = path.stat().st_size / 1e6
+    print(f"{kind}: {num_posts:,} posts of {size:,.0f} MB, {len(files):,} files, {wanted:,} wanted")
+    print(f"{seconds:.1f} s of a core ({num_posts / seconds:,.0f} posts/s)")
+    print(f"{memory():,.0f} MB at most, {listed:,.0f} before the posts were read")
 
 
 def memory() -> float:
