@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import imagehash
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +98,7 @@ def _score(name: str, pairs: dict[str, Pairs], merged: Callable[[int, int], bool
 
 def hashing(folder: Path) -> None:
     """Milliseconds a picture, from JPEG bytes in memory: decoding alone, imagehash, ours."""
+    cv2.setNumThreads(1)  # as in the workers of the pipeline
     largest = sorted(folder.glob("*.jpg"), key=lambda path: -path.stat().st_size)[:12]
     for side in (1500, 300):
         files = [_as_jpeg(path, side) for path in largest]
