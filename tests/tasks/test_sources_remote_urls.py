@@ -494,3 +494,14 @@ def test_a_table_may_lie_behind_a_server_and_is_asked_for_once(host, tmp_path):
     find(config, tmp_path)
     assert list(find(config, tmp_path)) == ["a"]
     assert sorted(host.asked) == ["/a", "/list.jsonl"]
+
+
+def test_the_rows_do_not_depend_on_how_many_ask(host, tmp_path):
+    host.answers["/7"] = lambda h: say(h, b"", 404)
+    tables = table(tmp_path, [{"url": f"{host.url}/{number % 17}"} for number in range(40)])
+    one, many = (
+        [file._replace(path=file.path.name) for file in find_by_urls(source(tables, limits), tmp_path / name, silent)]
+        for name, limits in (("work", {"connections": 1}), ("other/work", {"connections": 16, "per_host": 16}))
+    )
+    assert one == many
+    assert [file.reason for file in one].count("unavailable") == 2
