@@ -285,3 +285,9 @@ def check_labels(faces: Faces, num_labels: int) -> Tensor | None:
             "give every source its classes (labels: folders), or train with num_labels: 0"
         )
     return labels
+
+
+def shown_classes(faces: Faces) -> Tensor:
+    """The faces' classes as often as an epoch shows them, int64 [N]: generated faces get theirs from these."""
+    labels = torch.tensor(faces.labels)
+    return labels if faces.weights is None else labels[torch.from_numpy(Shares(faces.weights).places(0.5))]

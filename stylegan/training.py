@@ -24,8 +24,6 @@ if __name__ == "__main__":
     # the cores: 9 s a step instead of 0.2. The threads' library reads this when torch loads it.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
-import torch
-
 from stylegan.architectures import Growth
 from stylegan.beginning import Job, begin, check_faces, read_job
 from stylegan.checkpoint import IntegrityError, model_digest, read_record
@@ -35,7 +33,7 @@ from stylegan.device import choose_device
 from stylegan.draws import Drawing, Reals, draw_step
 from stylegan.faces import Faces, to_images
 from stylegan.growth import batch_at, growth_at, lr_at, shrink_reals
-from stylegan.loader import Batch, Loader
+from stylegan.loader import Batch, Loader, shown_classes
 from stylegan.objectives import PLAIN
 from stylegan.phases import train_step
 from stylegan.ranks import Ranks, batch_parts, joined, leave, rank_rows
@@ -75,7 +73,7 @@ def train(run: Path, job: Job, stop: Stop, ranks: Ranks) -> int:
     loader = Loader(faces, config, device)
     begun = begin(job, run, faces, device)
     state, checkpoint = begun.state, begun.checkpoint
-    classes = torch.tensor(faces.labels) if config.network.num_labels else None
+    classes = shown_classes(faces) if config.network.num_labels else None
     objectives = compiled_objectives(config, device) if config.compile else PLAIN
     state.grow(growth_of(config, state.images_seen))
     scribe = Scribe(run, job.shards, begun, faces) if ranks.first else None

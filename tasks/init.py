@@ -22,7 +22,7 @@ crop:
   min_face: {min_face}            # px; smaller faces leave as face_too_small
   factor: 1.5             # side of the cut over the side of the face
 dedup:
-  threshold: 12           # bits of 64, or a likeness such as "90%"; thumbnails decide what is a duplicate
+  threshold: 10           # bits of 64, or a likeness such as "90%"; thumbnails decide what is a duplicate
 upscale:
   upscaler: lanczos       # waifu2x for drawings (an asset)
 train:

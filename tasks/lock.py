@@ -16,7 +16,17 @@ from tasks.preflight import needed_assets
 from tasks.store import File, Record, digest_of, file_of, read_record, write_text
 
 # Libraries whose version can change a byte of what comes out.
-LIBRARIES = ("torch", "numpy", "pandas", "pyarrow", "pillow", "opencv-python-headless", "imagehash", "safetensors")
+LIBRARIES = (
+    "torch",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pillow",
+    "opencv-python-headless",
+    "simplejpeg",
+    "imagehash",
+    "safetensors",
+)
 # Facts of the clock and of this disk: a lock holds what comes out again.
 _OF_THE_DAY = ("seconds", "seconds_per_kimg", "run", "runs")
 
@@ -29,13 +39,19 @@ def write_lock(job: Job) -> Path:
         manifest=manifest,
         settings_digest=digest_of(manifest),
         seed=job.manifest.seed,
-        libraries={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        libraries={"python": platform.python_version(), **{name: version(name) for name in libraries_of(job)}},
         assets={name: known[name].sha256 for name in needed_assets(job.manifest)},
         stages=[_locked(record) for record in job.all_steps],
     )
     path = lock_path(job.path)
     write_text(path, dump_lock(lock))
     return path
+
+
+def libraries_of(job: Job) -> tuple[str, ...]:
+    """Those that made this job's bytes."""
+    ncnn = any(record.facts.get("backend") == "ncnn" for record in job.all_steps)
+    return (*LIBRARIES, "ncnn") if ncnn else LIBRARIES
 
 
 def _locked(record: Record) -> LockedStage:

@@ -26,7 +26,7 @@ from tasks.sources.parquet import local_size
 from tasks.sources.picture_set import list_set, set_folder
 from tasks.sources.webdataset_shards import local_bytes
 from tasks.train import donor_digest
-from tasks.upscale import WEIGHTS
+from tasks.upscale import needed_assets as upscale_assets
 
 TOON_BYTES = 160_000  # of a drawn picture, measured
 FIXED_BYTES = 200_000_000  # checkpoints, films, reports
@@ -45,8 +45,8 @@ def check_before(job: Job) -> None:
 
 def needed_assets(manifest: Manifest) -> list[str]:
     """File names of the model files of others that this manifest needs."""
-    names = (CASCADES.get(manifest.crop.detector), WEIGHTS.get(manifest.upscale.upscaler))
-    return [name for name in names if name]
+    cascade = CASCADES.get(manifest.crop.detector)
+    return ([cascade] if cascade else []) + upscale_assets(manifest.upscale)
 
 
 def needed_bytes(manifest: Manifest) -> int:

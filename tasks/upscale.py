@@ -28,7 +28,6 @@ from tasks.stage import Outcome, Place, stage
 from tasks.store import Bucket, Record, file_of
 
 SHARD = "faces.tar"
-WEIGHTS = {"waifu2x": "waifu2x_upconv7_anime_scale2x.bin"}  # upscalers that need an asset, for the preflight
 AT_ONCE = 32  # faces in memory before they are upscaled and written
 GPU_WORKERS = 2  # processes that share a GPU: one cuts and encodes while the other one's faces go through the network
 SAMPLE = 64  # faces whose size as PNG is looked at

@@ -177,7 +177,11 @@ def test_an_unknown_stage_is_refused_with_the_known_ones(small: Small, tmp_path:
     assert "train" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status", "why", "verify", "ledger", "report", "doctor", "init"])
+LOOKING = ("plan", "status", "why", "verify", "ledger", "report", "review", "champion", "doctor")
+COMMANDS = ("run", "pack", "init", "import", "export", *LOOKING)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
     done = _run(command, "--help", cwd=tmp_path)
     assert done.returncode == 0

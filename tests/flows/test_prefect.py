@@ -277,6 +277,26 @@ def _reap_sooner(server: Server) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_a_run_that_waits_for_a_review_is_suspended_and_goes_on_when_resumed(deployed: Server) -> None:
+    deployed.start(*WORKER)  # a killed one is gone; two do no harm
+    manifest = deployed.manifest("third", seed=3, kimg=0.064)
+    manifest.write_text(manifest.read_text() + "clean: {drop_lowest: 0.1, wait: true, control: false}\nretrain: {}\n")
+    begun = deployed.run(*PREFECT, "deployment", "run", "retrain/celeba-monthly", "-p", f"manifest={manifest}")
+    run = re.findall(r"UUID: (\S+)", begun.stdout)[0]
+    _wait("the suspension", lambda: deployed.state(run) == "PAUSED", 240, deployed)
+    sealed = deployed.records()
+    assert not [path for path in sealed if path.parent.parent.name in ("clean", "retrain")]
+    with temporary_settings({PREFECT_API_URL: deployed.url}), get_client(sync_client=True) as client:
+        client.resume_flow_run(run, run_input={"go_on": True})
+    _wait("the end", lambda: deployed.state(run) in ("COMPLETED", "FAILED", "CRASHED"), 240, deployed)
+    assert deployed.state(run) == "COMPLETED", deployed.log()
+    after = deployed.records()
+    assert {path: after[path] for path in sealed} == sealed
+    assert {"clean", "retrain", "choose"} <= {path.parent.parent.name for path in after}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_lost_server_costs_an_artifact_and_no_stage(server: Server) -> None:
     code = """
 import os, signal, sys

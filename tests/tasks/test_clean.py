@@ -19,7 +19,14 @@ def _id(name: str) -> str:
 
 def _scored(count: int = 100) -> pd.DataFrame:
     rows = [
-        {"id": f"{_id(str(i))}_000", "picture": _id(str(i)), "kind": "face", "score": float(i), "rank": i + 1, "split": "train"}
+        {
+            "id": f"{_id(str(i))}_000",
+            "picture": _id(str(i)),
+            "kind": "face",
+            "score": float(i),
+            "rank": i + 1,
+            "split": "train",
+        }
         for i in range(count)
     ]
     held_out = {**rows[0], "id": f"{_id('h')}_000", "picture": _id("h"), "score": -99.0, "rank": 0, "split": "held_out"}
