@@ -225,7 +225,7 @@ def doctor() -> None:
 @app.command(epilog="Example:  stylegan init ./pics --detector anime-lbp")
 def init(
     folder: Annotated[Path, typer.Argument(help="a folder of pictures", show_default=False)],
-    detector: Annotated[str, typer.Option(help="haar, anime-lbp, centre or none")] = "haar",
+    detector: Annotated[str, typer.Option(help="haar or yunet; anime or anime-lbp; centre; none")] = "haar",
     resolution: Annotated[int, typer.Option(help="px, a power of two")] = 64,
 ) -> None:
     """Write manifests/NAME.yaml for a folder of pictures, to be edited."""

@@ -9,10 +9,10 @@ import simplejpeg
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
-from imaging.align import Quad, cut_quad, face_quad, quad_bounds, share_outside
+from imaging.align import Quad, cut_quad, face_quad, quad_bounds, share_outside, square_up
 from imaging.cut import CutConfig, cut, face_square
 from imaging.decode import REDUCTIONS, DecodeConfig, Decoded, Image8, Undecodable, decode, sniff
-from imaging.detect import Assets, Box, DetectConfig, Detection, detect_faces, finest_scale
+from imaging.detect import Assets, Box, DetectConfig, Detection, Landmarks, detect_faces, find_points, finest_scale
 from imaging.hash import HashKind, exact_hashes, fingerprint, thumbnail
 from imaging.jpeg import jpeg_quality
 from imaging.measure import SIDE, MeasureConfig, Measures, face_reason, measures, picture_reason
@@ -70,15 +70,15 @@ def find_faces(
         seen = decode(data, config, name, reduced_by(data, config))
     except Undecodable as error:
         return Picture("undecodable", "", (str(error),), (0, 0), None, None, [])
-    look = _look(seen.image, config, kind)
-    reason = picture_reason(look.measures, config)
+    look, quality = _look(seen.image, config, kind), jpeg_quality(data)
+    reason = picture_reason(look.measures, config, quality)
     if not reason and min(seen.size) < config.min_face:
         reason = "picture_too_small"
     found = [] if reason else detect_faces(seen.image, config, assets, reduced=seen.reduced, size=seen.size)
     if not reason and not found:
         reason = "no_face"
-    faces = [_face(seen, one, config, kind) for one in found]
-    return Picture(reason, seen.format, seen.notes, seen.size, jpeg_quality(data), look, faces)
+    faces = [_face(seen, _upright(seen, one, config, assets or {}), config, kind) for one in found]
+    return Picture(reason, seen.format, seen.notes, seen.size, quality, look, faces)
 
 
 def reduced_by(data: bytes, config: CropConfig) -> int:
@@ -97,6 +97,15 @@ def reduced_by(data: bytes, config: CropConfig) -> int:
         finest_scale(size, config), SIDE / max(1.0, config.min_face * config.factor), HASHED / max(1, min(size))
     )
     return max((factor for factor in REDUCTIONS if finest * factor <= 1), default=1)
+
+
+def _upright(seen: Decoded, found: Detection, config: CropConfig, assets: Assets) -> Detection:
+    """The face with points that hold for a tilted one, too, where the cut or a limit depends on them."""
+    if found.landmarks is None or not (config.align != "none" or config.max_yaw or config.max_roll):
+        return found
+    here = Landmarks(*((x / seen.reduced, y / seen.reduced) for x, y in found.landmarks))
+    points = square_up(seen.image, here, lambda cut: find_points(cut, config, assets))
+    return found._replace(landmarks=Landmarks(*((x * seen.reduced, y * seen.reduced) for x, y in points)))
 
 
 def _face(seen: Decoded, detection: Detection, config: CropConfig, kind: HashKind) -> Face:

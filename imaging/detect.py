@@ -23,7 +23,7 @@ from imaging.detection import (
     search_scale,
 )
 from imaging.yolo import yolo
-from imaging.yunet import YUNET, yunet
+from imaging.yunet import YUNET, yunet, yunet_points
 
 __all__ = [
     "DETECTORS",
@@ -38,6 +38,7 @@ __all__ = [
     "asset_names",
     "detect_faces",
     "detector_version",
+    "find_points",
     "finest_scale",
     "overlap",
 ]
@@ -69,6 +70,11 @@ def detect_faces(
 def asset_names(config: DetectConfig) -> tuple[str, ...]:
     """The files that a detector needs besides OpenCV: names of manifests/assets.yaml, for onnx what `model` says."""
     return (config.model,) if config.detector == "onnx" else NEEDS.get(config.detector, ())
+
+
+def find_points(image: Image8, config: DetectConfig, assets: Assets) -> Landmarks | None:
+    """The points of the face in the middle of an image, by a detector that gives points; None where there is none."""
+    return yunet_points(image, str(assets[YUNET])) if config.detector == "yunet" else None
 
 
 def detector_version(config: DetectConfig) -> str:

@@ -61,6 +61,14 @@ def yunet_rows(image: Image8, model: str, min_score: float) -> NDArray[np.float3
     return found[(found[:, 2:4] >= 1).all(axis=1) & (found[:, 14] >= min_score)]
 
 
+def yunet_points(image: Image8, model: str) -> Landmarks | None:
+    """The points of the face nearest to the middle of an image [H, W, 3], None where there is none."""
+    faces = [_hit(row, float(row[14])) for row in yunet_rows(image, model, UNSURE)]
+    x, y = image.shape[1] / 2, image.shape[0] / 2
+    nearest = min(faces, key=lambda hit: abs(hit.x + hit.width / 2 - x) + abs(hit.y + hit.height / 2 - y), default=None)
+    return nearest and nearest.landmarks
+
+
 @functools.cache
 def _network(path: str) -> cv2.FaceDetectorYN:
     if not Path(path).is_file():

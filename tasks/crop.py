@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from imaging.crop import CropConfig, Face, Look, Picture, find_faces
-from imaging.detect import NEEDS, asset_names, detector_version
+from imaging.detect import asset_names, detector_version
 from imaging.hash import HashKind
 from manifests.ledger import count_reasons, ledger_of, read_ledger, rows_of, write_ledger
 from tasks.assets import find_asset, read_assets
@@ -20,8 +20,6 @@ from tasks.guard import busy_with, note_against, quarantined
 from tasks.job import Job
 from tasks.stage import Outcome, Place, stage
 from tasks.store import Record
-
-CASCADES = {name: files[0] for name, files in NEEDS.items()}  # one file of each detector that needs some
 
 
 def _asked(job: Job) -> Any:
@@ -54,7 +52,7 @@ def _digest(name: str) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path else read_assets()[name].sha256
 
 
-@stage("crop", version=4, config=_asked)
+@stage("crop", version=5, config=_asked)
 def crop_faces(at: Place, pictures: Record) -> Outcome:
     """Find, measure and hash the faces of every picture that has no reason yet."""
     config = at.job.manifest.crop

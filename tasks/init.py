@@ -18,7 +18,7 @@ sources:
   - kind: folder
     path: {quoted}
 crop:
-  detector: {detector}        # haar: photographs; anime-lbp: drawings; centre: one square a picture; none: cut already
+  detector: {detector}        # photographs: haar, yunet (an asset); drawings: anime (assets); centre; none: cut already
   min_face: {min_face}            # px; smaller faces leave as face_too_small
   factor: 1.5             # side of the cut over the side of the face
 dedup:

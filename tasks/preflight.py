@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from imaging.detect import NEEDS
 from manifests.schema import Manifest
 from manifests.sources import (
     DanbooruSource,
@@ -17,7 +18,7 @@ from manifests.sources import (
 )
 from manifests.sources.sets import SetSource
 from tasks.assets import find_asset
-from tasks.crop import CASCADES
+from tasks.crop import detector_files
 from tasks.job import Job
 from tasks.sources import check_source
 from tasks.sources.danbooru import list_tree
@@ -39,14 +40,14 @@ def check_before(job: Job) -> None:
         check_source(source)
     for asset in needed_assets(manifest):
         find_asset(asset, job.root)
+    detector_files(manifest.crop, job.root)  # a network of the user's own is no asset
     if manifest.donor:
         donor_digest(Path(manifest.donor))
 
 
 def needed_assets(manifest: Manifest) -> list[str]:
     """File names of the model files of others that this manifest needs."""
-    cascade = CASCADES.get(manifest.crop.detector)
-    return ([cascade] if cascade else []) + upscale_assets(manifest.upscale)
+    return [*NEEDS.get(manifest.crop.detector, ()), *upscale_assets(manifest.upscale)]
 
 
 def needed_bytes(manifest: Manifest) -> int:
