@@ -139,15 +139,17 @@ def ended(processes: Sequence[int], seconds: float = PATIENCE) -> list[int] | No
     """Exit codes of processes, of a killed one minus its signal; None when they do not end in time."""
     codes: dict[int, int] = {}
     end = time.monotonic() + seconds
-    while len(codes) < len(processes):
+    while True:
         for process in set(processes) - codes.keys():
             done, status = os.waitpid(process, os.WNOHANG)
             if done:
                 codes[process] = os.waitstatus_to_exitcode(status)
+        # First whether all have ended: one that did so in the last moment is not waited for again.
+        if len(codes) == len(processes):
+            return [codes[process] for process in processes]
         if time.monotonic() > end:
             return None
         time.sleep(0.002)
-    return [codes[process] for process in processes]
 
 
 def kill_before_operation(run: Path, number: int) -> None:

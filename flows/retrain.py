@@ -70,8 +70,8 @@ def retrain_and_export(job: Job) -> None:
     """All of it, and the figures and films; then the model becomes the champion if it earned that."""
     chosen = better_model(job)
     export_model(job, chosen.model)
-    if not job.dry:
-        Progress("champion").say(promote(job, *chosen))
+    if not job.dry and (said := promote(job, *chosen)):
+        Progress("champion").say(said)
 
 
 @flow(name="retrain", description="Clean the data with the model, train on, keep the better one.", persist_result=False)

@@ -76,13 +76,13 @@ def base_of(job: Job, faces: Record) -> Record | None:
 def promote(job: Job, model: Record, faces: Record, base: Record | None) -> str:
     """Make the chosen model the champion, unless it is, was taken back, or nobody compared it with the present one.
 
-    Returns what was done in a sentence; the file is there whole before and after.
+    Returns what was done in a sentence, "" where nothing changes; the file is there whole before and after.
     """
     known = read_champions(job.root, job.manifest.name)
     sha256 = str(model.facts["sha256"])
     present = known.present
     if present is not None and present.sha256 == sha256:
-        return "the champion stays"
+        return ""
     if any(one.sha256 == sha256 for one in known.rolled_back):
         return f"the champion stays: {sha256[:12]} was rolled back before"
     if present is not None and (base is None or base.facts["sha256"] != present.sha256):
