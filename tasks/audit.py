@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
-import jinja2
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
@@ -21,7 +20,7 @@ from imaging.detect import Box
 from imaging.encode import Codec, encode
 from manifests.ledger import rows_of
 from tasks.job import Job
-from tasks.report import MEANINGS, grouped, printable, words
+from tasks.report import MEANINGS, templates, words
 from tasks.store import Record, write_file
 
 SHOWN = 100  # rows of each kind and reason: 3 kB a picture make 400 kB a reason, whatever the size of the ledger
@@ -171,14 +170,5 @@ def _side(row: dict[str, Any]) -> int:
 
 
 def _page(title: str, groups: list[Group], counts: list[tuple[str, str, int]]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=printable,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"grouped": grouped, "words": words}
-    page = environment.get_template("audit.html.j2")
+    page = templates().get_template("audit.html.j2")
     return page.render(title=title, groups=groups, counts=counts, meanings=MEANINGS, shown=SHOWN)

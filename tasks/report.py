@@ -180,8 +180,8 @@ def write_report(folder: Path, content: ReportContent) -> Path:
     return path
 
 
-def render_report(folder: Path, content: ReportContent) -> str:
-    """The page as text; `folder` is where it will lie."""
+def templates() -> jinja2.Environment:
+    """The pages of this folder, in which every text is escaped and no name may be unknown."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -191,6 +191,12 @@ def render_report(folder: Path, content: ReportContent) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"duration": duration, "size": size, "grouped": grouped, "words": words}
+    return environment
+
+
+def render_report(folder: Path, content: ReportContent) -> str:
+    """The page as text; `folder` is where it will lie."""
+    environment = templates()
     environment.globals |= {
         "picture": Embedder(),
         "film": lambda film: film_source(folder, film.path),

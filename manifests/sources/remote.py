@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -80,7 +81,7 @@ class UrlsSource(RemoteSource):
     )
 
 
-class PinnedSource(RemoteSource):
+class PinnedSource(RemoteSource, ABC):
     """A source whose files can be named with the version that is meant."""
 
     revision: str = Field(
@@ -90,9 +91,9 @@ class PinnedSource(RemoteSource):
         "change to have the files listed anew",
     )
 
+    @abstractmethod
     def addresses(self) -> tuple[str, ...]:
         """The URLs as they are written."""
-        raise NotImplementedError
 
     @model_validator(mode="after")
     def _pins_what_moves(self) -> Self:
