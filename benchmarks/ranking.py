@@ -127,7 +127,9 @@ def all_scores(planted: Planted, folder: Path, checkpoints: list[Path], seed: in
     )
     features, own = features_of(last, faces), torch.arange(len(faces))
     near = {f"features, {k} neighbours": standard(-neighbour_distances(features, features, own, k)) for k in (1, 5, 20)}
+    usual = near["features, 20 neighbours"]
     both = {f"logits of several + {name}": standard(several + values) for name, values in near.items()}
+    both |= {"logit + 20 neighbours": standard(logit + usual), "over flips + 20 neighbours": standard(flips + usual)}
     chance = np.random.default_rng(seed).standard_normal(len(faces))
     return {
         "logit": logit,

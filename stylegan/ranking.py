@@ -22,7 +22,7 @@ class RankConfig(BaseModel):
     checkpoints: int = Field(
         default=4, ge=1, description="Logits are averaged over so many of the training's last checkpoints."
     )
-    flips: bool = Field(default=False, description="Logits are averaged with those of the mirrored face.")
+    flips: bool = Field(default=True, description="Logits are averaged with those of the mirrored face.")
     neighbours: int = Field(
         default=20,
         ge=0,
