@@ -64,6 +64,7 @@ class EvaluateConfig(SlicedWassersteinConfig):
 
     num_images: int = Field(1024, ge=16, description="images on each side, at most; fewer where there are fewer faces")
     batch_size: int = Field(32, ge=1, description="images generated at once")
+    num_bootstraps: int = Field(2, ge=2, description="resamplings of the pictures; intervals are over repeats instead")
     repeats: int = Field(
         5, ge=1, le=100, description="times it is measured, with other latents and directions; intervals are over these"
     )

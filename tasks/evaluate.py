@@ -79,9 +79,7 @@ def _distance(
         for rows in torch.split(torch.arange(len(real)), config.batch_size)
     ]
     fake = (torch.cat(fakes) * 127.5 + 128).clamp(0, 255).to(torch.uint8)
-    # The interval is over repeats: resamplings of the pictures, most of the work, would show nothing more.
-    once = config.model_copy(update={"num_bootstraps": 2})
-    return sliced_wasserstein(real, _in_colour(fake), seed, once).mean.value
+    return sliced_wasserstein(real, _in_colour(fake), seed, config).mean.value
 
 
 def _in_colour(images: torch.Tensor) -> torch.Tensor:
