@@ -46,7 +46,7 @@ class Scratch(NamedTuple):
     verdicts: Path
 
 
-@stage("dedup", version=4, config=lambda job: job.manifest.dedup)
+@stage("dedup", version=5, config=lambda job: job.manifest.dedup)
 def drop_duplicates(at: Place, faces: Record) -> Outcome:
     """Give near-duplicate rows their group, keeper and reason: pictures first, what is left of the faces then.
 
@@ -88,7 +88,7 @@ def drop_faces(sheet: Sheet, config: DedupConfig, scratch: Scratch) -> None:
     chosen = np.flatnonzero((rows["kind"] == "face") & (rows["reason"] == ""))
     faces = rows.iloc[chosen].astype(dict.fromkeys(("cut_x0", "cut_y0", "cut_x1", "cut_y1"), float))
     areas = (faces["cut_x1"] - faces["cut_x0"]) * (faces["cut_y1"] - faces["cut_y0"])
-    _mark(sheet, chosen, [_floats(areas)], config, scratch, "faces")
+    _mark(sheet, chosen, [_floats(areas)], config.for_faces(), scratch, "faces")
 
 
 def _floats(column: pd.Series[Any]) -> NDArray[np.float64]:

@@ -324,3 +324,21 @@ def test_crops_are_found_where_that_is_asked_for(realdata: Path) -> None:
         np.testing.assert_array_equal(found[: len(images)], np.arange(len(images)))
         assert (found[len(images) :] == np.arange(len(images))).mean() >= least
     assert sum(merged_if(realdata, "dup_if_crop_aware", also=("crop",))) >= 5
+
+
+def test_faces_have_a_limit_of_their_own_and_the_smaller_one_counts() -> None:
+    assert DedupConfig().for_faces().max_difference == 0.18
+    assert DedupConfig(max_difference=0).for_faces().max_difference == 0
+    assert DedupConfig(max_difference=None).for_faces().max_difference is None
+
+
+def test_a_faint_smile_in_a_wide_cut_makes_another_face(realdata: Path) -> None:
+    boxes = {"neutral": Box(127, 118, 551, 542), "smiling": Box(133, 133, 539, 539)}  # of YuNet, with a margin
+    faces = []
+    for name, box in boxes.items():
+        image = decode((realdata / "real_photos" / f"london_138_{name}.jpg").read_bytes()).image
+        faces.append(fingerprint(cut(image, box)))
+    thumbs = np.stack([face.thumb for face in faces])
+    apart = float(difference(thumbs[:1], thumbs[1:])[0])
+    assert apart == pytest.approx(0.19, abs=0.01)
+    assert (DedupConfig().for_faces().max_difference or 0) < apart
